@@ -1,0 +1,233 @@
+//! `matchConditions`: CEL over `object` (the Pod) and `namespaceObject`.
+//!
+//! The functions below work, and no others: an expression that names another one is refused at load, so that a condition cannot
+//! fail later because our CEL is not the API server's. `docs/bindings.md` lists them for users.
+
+use std::cell::OnceCell;
+
+use cel::common::ast::{EntryExpr, Expr, operators};
+use cel::parser::Parser;
+use cel::{Context, IdedExpr, Program, Value as CelValue};
+use serde_json::{Value, json};
+
+use crate::catalog::Namespace;
+use crate::pattern::Fault;
+use crate::pod::Pod;
+
+/// Functions and macros that conditions may call.
+pub const FUNCTIONS: &[&str] =
+    &["all", "contains", "endsWith", "exists", "exists_one", "filter", "has", "int", "map", "matches", "size", "startsWith", "string"];
+
+/// Operators, under the names that the parser gives them.
+const OPERATORS: &[&str] = &[
+    operators::CONDITIONAL, operators::LOGICAL_AND, operators::LOGICAL_OR, operators::LOGICAL_NOT, operators::SUBSTRACT, operators::ADD,
+    operators::MULTIPLY, operators::DIVIDE, operators::MODULO, operators::EQUALS, operators::NOT_EQUALS, operators::GREATER_EQUALS,
+    operators::LESS_EQUALS, operators::GREATER, operators::LESS, operators::NEGATE, operators::INDEX, operators::NOT_STRICTLY_FALSE,
+    operators::IN,
+];
+
+/// Longest expression, in bytes; with [`MAX_NESTING`] it bounds what a condition costs.
+const MAX_LENGTH: usize = 2048;
+/// How deep brackets and signs may nest: the parser recurses, and its stack is ours.
+const MAX_DEPTH: usize = 32;
+/// How deep comprehensions may nest: containers, and one of their lists.
+const MAX_NESTING: usize = 2;
+
+/// A compiled condition.
+#[derive(Debug)]
+pub struct Condition {
+    /// As written, for explanations.
+    pub name: String,
+    program: Program,
+}
+
+impl Condition {
+    /// Compiles `expression`.
+    pub fn compile(name: &str, expression: &str) -> Result<Self, Fault> {
+        let fault = |message: String| Err(Fault::new("expression", message));
+        if expression.len() > MAX_LENGTH {
+            return fault(format!("the expression is {} bytes long, expected at most {MAX_LENGTH}", expression.len()));
+        }
+        if depth(expression) > MAX_DEPTH {
+            return fault(format!("brackets and signs nest deeper than {MAX_DEPTH}"));
+        }
+        let program = match Program::compile(expression) {
+            Ok(program) => program,
+            Err(error) => return fault(format!("not CEL: {}", first_line(&error.to_string()))),
+        };
+        let tree = match Parser::new().parse(expression) {
+            Ok(tree) => tree,
+            Err(error) => return fault(format!("not CEL: {}", first_line(&error.to_string()))),
+        };
+        let mut audit = Audit { bound: Vec::new(), nesting: 0 };
+        audit.expression(&tree).map_err(|message| Fault::new("expression", message))?;
+        Ok(Self { name: name.to_owned(), program })
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim_start_matches("ERROR: ").to_owned()
+}
+
+/// An upper bound of how deep the parser will recurse: open brackets, and signs or ternaries in a row.
+fn depth(expression: &str) -> usize {
+    let (mut open, mut signs, mut deepest) = (0_usize, 0_usize, 0_usize);
+    for character in expression.chars() {
+        match character {
+            '(' | '[' | '{' => open += 1,
+            ')' | ']' | '}' => open = open.saturating_sub(1),
+            '!' | '-' | '?' => signs += 1,
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' if !expression.contains('?') => signs = 0,
+            _ => {}
+        }
+        deepest = deepest.max(open + signs);
+    }
+    deepest
+}
+
+/// Walks an expression for names that nobody provides, functions that are not ours, and depth.
+struct Audit<'e> {
+    /// Variables of the comprehensions around.
+    bound: Vec<&'e str>,
+    nesting: usize,
+}
+
+impl<'e> Audit<'e> {
+    fn expression(&mut self, tree: &'e IdedExpr) -> Result<(), String> {
+        match &tree.expr {
+            Expr::Unspecified | Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) if ["object", "namespaceObject"].contains(&name.as_str()) || self.bound.contains(&name.as_str()) => Ok(()),
+            Expr::Ident(name) => Err(format!("`{name}` is not known here, expected `object` or `namespaceObject`")),
+            Expr::Select(select) => self.expression(&select.operand),
+            Expr::Call(call) => {
+                let name = call.func_name.as_str();
+                let operator = OPERATORS.contains(&name);
+                if !operator && !FUNCTIONS.contains(&name) {
+                    return Err(format!("the function `{name}` is not supported{}", crate::text::suggestion(name, FUNCTIONS.iter().copied())));
+                }
+                call.target.iter().try_for_each(|target| self.expression(target))?;
+                call.args.iter().try_for_each(|argument| self.expression(argument))
+            }
+            Expr::List(list) => list.elements.iter().try_for_each(|element| self.expression(element)),
+            Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => self.expression(&entry.key).and_then(|()| self.expression(&entry.value)),
+                EntryExpr::StructField(field) => self.expression(&field.value),
+            }),
+            Expr::Struct(object) => Err(format!("the type `{}` is not supported", object.type_name)),
+            Expr::Comprehension(comprehension) => {
+                if self.nesting == MAX_NESTING {
+                    return Err(format!("comprehensions nest deeper than {MAX_NESTING}"));
+                }
+                self.expression(&comprehension.iter_range)?;
+                self.expression(&comprehension.accu_init)?;
+                let before = self.bound.len();
+                self.bound.push(&comprehension.iter_var);
+                self.bound.extend(comprehension.iter_var2.as_deref());
+                self.bound.push(&comprehension.accu_var);
+                self.nesting += 1;
+                for part in [&comprehension.loop_cond, &comprehension.loop_step, &comprehension.result] {
+                    self.expression(part)?;
+                }
+                self.nesting -= 1;
+                self.bound.truncate(before);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What conditions look at, made once for all bindings and only if one has conditions.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    pod: &'a Pod<'a>,
+    namespace: &'a Namespace,
+    values: OnceCell<Option<(CelValue, CelValue)>>,
+}
+
+impl<'a> Subject<'a> {
+    pub(crate) fn new(pod: &'a Pod<'a>, namespace: &'a Namespace) -> Self {
+        Self { pod, namespace, values: OnceCell::new() }
+    }
+
+    /// True or false; `None` where the expression fails or gives neither.
+    pub(crate) fn satisfies(&self, condition: &Condition) -> Option<bool> {
+        let (object, namespace) = self.values.get_or_init(|| self.read()).as_ref()?;
+        let mut context = Context::default();
+        context.add_variable_from_value("object", object.clone());
+        context.add_variable_from_value("namespaceObject", namespace.clone());
+        match condition.program.execute(&context) {
+            Ok(CelValue::Bool(verdict)) => Some(verdict),
+            _ => None,
+        }
+    }
+
+    fn read(&self) -> Option<(CelValue, CelValue)> {
+        let Namespace { name, labels, annotations } = self.namespace;
+        let namespace: Value = json!({"metadata": {"name": name, "labels": labels, "annotations": annotations}});
+        Some((cel::to_value(self.pod.value()).ok()?, cel::to_value(namespace).ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(expression: &str) -> Option<bool> {
+        let pod = Pod::read(br#"{"metadata":{"name":"p","labels":{"app":"shop","n":"7"}},"spec":{"containers":[{"name":"a","image":"redis:7","ports":[{"containerPort":6379}]},{"name":"b","image":"nginx"}]}}"#).unwrap();
+        let namespace = Namespace { name: "shop".to_owned(), labels: [("tier".to_owned(), "web".to_owned())].into(), ..Namespace::default() };
+        Subject::new(&pod, &namespace).satisfies(&Condition::compile("c", expression).unwrap())
+    }
+
+    /// One expression a function, and the operators.
+    #[test]
+    fn every_documented_function_works() {
+        for (function, expression) in [
+            ("exists", "object.spec.containers.exists(c, c.image.startsWith('redis:'))"),
+            ("all", "object.spec.containers.all(c, has(c.name))"),
+            ("exists_one", "object.spec.containers.exists_one(c, c.name == 'a')"),
+            ("filter", "size(object.spec.containers.filter(c, c.name == 'a')) == 1"),
+            ("map", "object.spec.containers.map(c, c.name) == ['a', 'b']"),
+            ("has", "!has(object.spec.hostNetwork)"),
+            ("size", "object.spec.containers.size() == 2"),
+            ("startsWith", "object.metadata.name.startsWith('p')"),
+            ("endsWith", "object.metadata.name.endsWith('p')"),
+            ("contains", "object.metadata.labels.app.contains('ho')"),
+            ("matches", "object.spec.containers[0].image.matches('^redis:[0-9]+$')"),
+            ("string", "string(object.spec.containers[0].ports[0].containerPort) == '6379'"),
+            ("int", "int(object.metadata.labels['n']) > 6 && int('8') != 7"),
+            ("operators", "('app' in object.metadata.labels) ? (1 + 2 * 3 - 4 / 2) % 5 == 0 || false : false"),
+            ("nested", "object.spec.containers.exists(c, has(c.ports) && c.ports.exists(p, p.containerPort == 6379))"),
+            ("namespaceObject", "namespaceObject.metadata.labels.tier == 'web' && namespaceObject.metadata.name == 'shop'"),
+        ] {
+            assert_eq!(judge(expression), Some(true), "{function}: {expression}");
+        }
+        for function in FUNCTIONS {
+            assert!(!function.is_empty());
+        }
+    }
+
+    #[test]
+    fn failing_is_neither_true_nor_false() {
+        assert_eq!(judge("object.spec.nope == 1"), None);
+        assert_eq!(judge("object.metadata.name"), None);
+        assert_eq!(judge("1 / 0 == 1"), None);
+    }
+
+    #[test]
+    fn what_does_not_work_is_refused_at_load() {
+        let fault = |expression: &str| Condition::compile("c", expression).unwrap_err().message;
+        assert_eq!(fault("object.metadata.name.startWith('a')"), "the function `startWith` is not supported: did you mean `startsWith`?");
+        assert_eq!(fault("quantity('1Mi').isGreaterThan(quantity('1Ki'))"), "the function `isGreaterThan` is not supported");
+        assert_eq!(fault("request.userInfo.username == 'a'"), "`request` is not known here, expected `object` or `namespaceObject`");
+        assert_eq!(fault("oldObject == null"), "`oldObject` is not known here, expected `object` or `namespaceObject`");
+        assert!(fault("object.(").starts_with("not CEL: "));
+        assert_eq!(fault(&"a".repeat(5000)), "the expression is 5000 bytes long, expected at most 2048");
+        for deep in ["(".repeat(1000), "[".repeat(1000), "!".repeat(1000), "- ".repeat(1000), "true?true:".repeat(200)] {
+            assert_eq!(fault(&format!("{deep}true")), "brackets and signs nest deeper than 32");
+        }
+        for long in [".a".repeat(1000), " + 1".repeat(500), " || true".repeat(250)] {
+            assert!(Condition::compile("c", &format!("object{long}")).is_ok());
+        }
+        assert_eq!(fault("object.a.all(x, object.a.all(y, object.a.all(z, x == y)))"), "comprehensions nest deeper than 2");
+    }
+}

@@ -1,0 +1,509 @@
+//! Decide: which instances are candidates for a Pod, and what becomes of each.
+//!
+//! ```text
+//!  Pod annotations ──────┐                        ┌ required ─┐
+//!  namespace annotations ┼─▶ claims per instance ─┼ asked     ├─▶ render, merge, check
+//!  bindings that match ──┘                        │ offered  ─┘
+//!                                                 └ skipped, denied: settled here
+//! ```
+//!
+//! The precedence, whole; the first row that fits decides ([`judge`], one test a row):
+//!
+//! | Required binding | Pod label disabled | Pod's annotation | namespace label | offered by | result |
+//! | --- | --- | --- | --- | --- | --- |
+//! | yes | any | any | any | any | injected `required` |
+//! | no | yes | any | any | any | skipped `opted-out` |
+//! | no | no | declines | any | any | skipped `declined-by-pod` |
+//! | no | no | asks | any | any | injected `asked` |
+//! | no | no | – | disabled | any | skipped `declined-by-namespace` |
+//! | no | no | – | any | the namespace's annotation declines | skipped `declined-by-namespace` |
+//! | no | no | – | enabled | namespace annotation, namespace binding, cluster binding | injected `offered` |
+//! | no | no | – | none | cluster binding | injected `offered` |
+//! | no | no | – | none | namespace annotation or namespace binding only | skipped `namespace-not-enabled` |
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::Context;
+use super::claim::{self, Key, Wish};
+use super::decision::{Decision, Layer, Reason, Source};
+use crate::binding::{Binding, Mode};
+use crate::catalog::Place;
+use crate::condition::Subject;
+use crate::keys;
+use crate::names::Instance;
+use crate::pattern::{Os, Pattern, plain};
+use crate::pod::{self, Pod};
+use crate::text::{excerpt, suggestion};
+
+/// How strongly a candidate is wanted; what cannot be done is a denial for the first two and a skip for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Force {
+    Required,
+    Asked,
+    Offered,
+    /// Offered or required by bindings in mode Audit: tried, reported, not patched.
+    Audited,
+}
+
+/// An instance that is to be rendered.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) instance: Instance,
+    pub(crate) pattern: Arc<Pattern>,
+    pub(crate) force: Force,
+    pub(crate) decision: Decision,
+}
+
+/// What decide found: candidates to go on with, and what is settled already.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) settled: Vec<Decision>,
+}
+
+/// Everything that was said about one instance.
+#[derive(Debug, Default)]
+struct Claims<'a> {
+    pod: Option<(Key, Wish)>,
+    namespace: Option<(Key, Wish)>,
+    cluster_bindings: Vec<&'a Binding>,
+    namespace_bindings: Vec<&'a Binding>,
+}
+
+/// The injection label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Label {
+    Enabled,
+    Disabled,
+    None,
+}
+
+/// Finds the candidates for `pod` and settles what needs no rendering.
+pub(crate) fn decide(pod: &Pod<'_>, context: &Context<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let mut claims: BTreeMap<Instance, Claims<'_>> = BTreeMap::new();
+    let pod_label = injection_label(pod, &mut plan);
+    pod_claims(pod, context, &mut claims, &mut plan);
+    namespace_claims(context, &mut claims, &mut plan);
+    let subject = Subject::new(pod, context.namespace);
+    for binding in context.catalog.cluster_bindings() {
+        if matches(binding, pod, context, &subject) {
+            claims.entry(binding.instance.clone()).or_default().cluster_bindings.push(binding);
+        }
+    }
+    for binding in context.catalog.namespace_bindings(&context.namespace.name) {
+        if matches(binding, pod, context, &subject) {
+            claims.entry(binding.instance.clone()).or_default().namespace_bindings.push(binding);
+        }
+    }
+    let labels = (pod_label, namespace_label(context));
+    for (instance, claims) in claims {
+        resolve(instance, &claims, labels, pod, context, &mut plan);
+    }
+    plan
+}
+
+/// The inputs of the precedence table.
+#[derive(Debug, Clone, Copy, Default)]
+struct Facts {
+    required: bool,
+    pod_disabled: bool,
+    pod: Option<bool>,
+    namespace_enabled: bool,
+    namespace_disabled: bool,
+    namespace: Option<bool>,
+    namespace_binding: bool,
+    cluster_binding: bool,
+}
+
+/// The precedence table. `Some(true)` is an ask, `Some(false)` a decline.
+fn judge(facts: Facts) -> Reason {
+    match facts {
+        Facts { required: true, .. } => Reason::Required,
+        Facts { pod_disabled: true, .. } => Reason::OptedOut,
+        Facts { pod: Some(false), .. } => Reason::DeclinedByPod,
+        Facts { pod: Some(true), .. } => Reason::Asked,
+        Facts { namespace_disabled: true, .. } | Facts { namespace: Some(false), .. } => Reason::DeclinedByNamespace,
+        Facts { cluster_binding: true, .. } => Reason::Offered,
+        Facts { namespace_enabled: true, namespace: Some(true), .. } | Facts { namespace_enabled: true, namespace_binding: true, .. } => Reason::Offered,
+        _ => Reason::NamespaceNotEnabled,
+    }
+}
+
+/// Applies the table to one instance.
+fn resolve(instance: Instance, claims: &Claims<'_>, labels: (Label, Label), pod: &Pod<'_>, context: &Context<'_>, plan: &mut Plan) {
+    let enforced = judge(facts(claims, labels, Mode::Enforce));
+    let audited = claims.bindings().any(|binding| binding.spec.mode == Mode::Audit);
+    let says_something = claims.pod.is_some() || claims.namespace.is_some() || claims.bindings().any(|binding| binding.spec.mode == Mode::Enforce);
+    let (reason, mode) = if audited && !enforced.injects() {
+        let tried = judge(facts(claims, labels, Mode::Audit));
+        match (tried.injects(), says_something) {
+            (true, _) => (tried, Mode::Audit),
+            (false, true) => (enforced, Mode::Enforce),
+            (false, false) => (tried, Mode::Enforce),
+        }
+    } else {
+        (enforced, Mode::Enforce)
+    };
+    let sources = claims.sources(mode);
+    let Some(pattern) = claims.pattern(&instance, reason, mode, context) else {
+        let known = context.catalog.patterns(&context.namespace.name);
+        let near = suggestion(&instance.pattern, known.iter().map(|pattern| pattern.name.as_str()));
+        let mut decision = Decision::new(instance.to_string(), sources, Reason::UnknownPattern);
+        let whence = decision.whence();
+        decision.sentence = if near.is_empty() {
+            format!("{whence}: there is no pattern `{}`; `outrigger catalog list` shows those there are", instance.pattern)
+        } else {
+            format!("{whence}: there is no pattern `{}`{near}", instance.pattern)
+        };
+        decision.settle(force_of(claims, mode, labels.0));
+        plan.settled.push(decision);
+        return;
+    };
+    let mut decision = Decision::new(instance.to_string(), sources, reason);
+    decision.describe(&pattern);
+    if let Some(sentence) = claims.wrong_role(&pattern) {
+        decision.reason = Reason::WrongRole;
+        decision.sentence = sentence;
+        decision.settle(force_of(claims, mode, labels.0));
+        plan.settled.push(decision);
+        return;
+    }
+    if let Some(reason) = unsuitable(pod, &pattern) {
+        decision.skip(reason);
+        plan.settled.push(decision);
+        return;
+    }
+    if !reason.injects() {
+        decision.skip(reason);
+        if reason == Reason::OptedOut && matches!(claims.pod, Some((_, Wish::Ask(_)))) {
+            decision.warnings.push(format!("`{instance}` is asked for, but the label `{}: {}` opts the Pod out", keys::INJECTION, keys::DISABLED));
+        }
+        plan.settled.push(decision);
+        return;
+    }
+    let force = match (mode, reason) {
+        (Mode::Audit, _) => Force::Audited,
+        (_, Reason::Required) => Force::Required,
+        (_, Reason::Asked) => Force::Asked,
+        _ => Force::Offered,
+    };
+    decision.layers = claims.layers(&pattern, mode, labels.0, context, &mut decision.warnings);
+    plan.candidates.push(Candidate { instance, pattern, force, decision });
+}
+
+/// A Pod that no pattern, or not this one, can be for.
+fn unsuitable(pod: &Pod<'_>, pattern: &Pattern) -> Option<Reason> {
+    if pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.has(keys::MIRROR)) {
+        return Some(Reason::MirrorPod);
+    }
+    match (pod.is_windows(), pattern.spec.os) {
+        (true, Os::Linux) => Some(Reason::WindowsPod),
+        (false, Os::Windows) => Some(Reason::LinuxPod),
+        _ => None,
+    }
+}
+
+/// How strongly an instance is wanted whose pattern could not even be found.
+fn force_of(claims: &Claims<'_>, mode: Mode, pod_label: Label) -> Force {
+    if claims.enforced(mode).any(Binding::is_required) {
+        return if mode == Mode::Audit { Force::Audited } else { Force::Required };
+    }
+    match (&claims.pod, pod_label) {
+        (Some(_), Label::None | Label::Enabled) => Force::Asked,
+        _ => Force::Offered,
+    }
+}
+
+fn facts(claims: &Claims<'_>, (pod_label, namespace_label): (Label, Label), mode: Mode) -> Facts {
+    let acts = |bindings: &[&Binding]| bindings.iter().any(|binding| counts(binding, mode));
+    Facts {
+        required: claims.enforced(mode).any(Binding::is_required),
+        pod_disabled: pod_label == Label::Disabled,
+        pod: claims.pod.as_ref().map(|(_, wish)| wish.asks()),
+        namespace_enabled: namespace_label == Label::Enabled,
+        namespace_disabled: namespace_label == Label::Disabled,
+        namespace: claims.namespace.as_ref().map(|(_, wish)| wish.asks()),
+        namespace_binding: acts(&claims.namespace_bindings),
+        cluster_binding: acts(&claims.cluster_bindings),
+    }
+}
+
+impl<'a> Claims<'a> {
+    fn bindings(&self) -> impl Iterator<Item = &'a Binding> {
+        self.cluster_bindings.iter().chain(&self.namespace_bindings).copied()
+    }
+
+    fn enforced(&self, mode: Mode) -> impl Iterator<Item = &'a Binding> {
+        self.bindings().filter(move |binding| counts(binding, mode))
+    }
+
+    fn sources(&self, mode: Mode) -> Vec<Source> {
+        let bindings = self.enforced(mode).map(Source::binding);
+        let namespace = self.namespace.iter().map(|(key, _)| Source::Namespace(key.text()));
+        let pod = self.pod.iter().map(|(key, _)| Source::Pod(key.text()));
+        bindings.chain(namespace).chain(pod).collect()
+    }
+
+    /// The pattern, looked up from where the strongest claim stands: no tenant can shadow what the platform requires.
+    fn pattern(&self, instance: &Instance, reason: Reason, mode: Mode, context: &Context<'_>) -> Option<Arc<Pattern>> {
+        let here = &context.namespace.name;
+        let find = |namespace: &str| context.catalog.find(&instance.pattern, namespace).cloned();
+        if reason == Reason::Required
+            && let Some(binding) = self.enforced(mode).find(|binding| binding.is_required())
+        {
+            return find(&binding.namespace);
+        }
+        let in_namespace = self.pod.is_some() || self.namespace.is_some() || !self.namespace_bindings.is_empty();
+        find(if in_namespace { here } else { &context.catalog.home })
+    }
+
+    fn wrong_role(&self, pattern: &Pattern) -> Option<String> {
+        let keys = self.pod.iter().chain(&self.namespace).map(|(key, _)| key);
+        let wrong = keys.into_iter().find(|key| key.role != pattern.spec.role)?;
+        let right = Key { role: pattern.spec.role, ..wrong.clone() };
+        Some(format!("annotation `{}`: `{}` is of the role `{}`: write `{}`", wrong.text(), pattern.name, pattern.spec.role, right.text()))
+    }
+
+    /// Parameters by layer, lowest first. Under a Required binding, layers above it keep only what it lets them set.
+    fn layers(&self, pattern: &Pattern, mode: Mode, pod_label: Label, context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Layer> {
+        let here = &context.namespace.name;
+        let mut stack = Stack { pattern, context, layers: Vec::new(), warnings };
+        let mut limits: Vec<&Binding> = Vec::new();
+        for bindings in [&self.cluster_bindings, &self.namespace_bindings] {
+            // Bindings of one namespace do not limit each other: by name, the later one wins.
+            let below = limits.clone();
+            for binding in bindings.iter().copied().filter(|binding| counts(binding, mode)) {
+                stack.push(Source::binding(binding), &binding.namespace, &binding.spec.params, &below);
+                limits.extend(binding.is_required().then_some(binding));
+            }
+        }
+        let namespace = self.namespace.as_ref().map(|(key, wish)| (Source::Namespace(key.text()), wish));
+        let pod = self.pod.as_ref().map(|(key, wish)| (Source::Pod(key.text()), wish));
+        for (source, wish) in namespace.into_iter().chain(pod) {
+            match (wish, limits.first()) {
+                (Wish::Ask(params), _) => stack.push(source, here, params, &limits),
+                (Wish::Decline, Some(limit)) => stack.warnings.push(format!("{source} declines `{}`, which {} requires", pattern.name, Source::binding(limit))),
+                (Wish::Decline, None) => {}
+            }
+        }
+        if let (Label::Disabled, Some(limit)) = (pod_label, limits.first()) {
+            stack.warnings.push(format!("the label `{}: {}` does not keep out `{}`, which {} requires", keys::INJECTION, keys::DISABLED, pattern.name, Source::binding(limit)));
+        }
+        stack.layers
+    }
+}
+
+/// Layers as they are put on top of each other.
+struct Stack<'a> {
+    pattern: &'a Pattern,
+    context: &'a Context<'a>,
+    layers: Vec<Layer>,
+    warnings: &'a mut Vec<String>,
+}
+
+impl Stack<'_> {
+    /// Adds what `source`, which stands in `namespace`, says, less what one of `limits` does not let it set.
+    fn push(&mut self, source: Source, namespace: &str, params: &Map<String, Value>, limits: &[&Binding]) {
+        // A layer written for a pattern of the same name from another place says nothing about this one.
+        let meant = self.context.catalog.find(&self.pattern.name, namespace);
+        if meant.is_none_or(|meant| meant.place != self.pattern.place) {
+            if !params.is_empty() {
+                self.warnings.push(format!("{source} means another pattern `{}`: its parameters are left out", self.pattern.name));
+            }
+            return;
+        }
+        let mut params = params.clone();
+        for limit in limits {
+            params.retain(|name, value| {
+                let may = limit.spec.pod_may_set.contains(name);
+                if !may {
+                    let value = excerpt(&plain(value), 40);
+                    self.warnings.push(format!("{source} sets `{name}: {value}`, which {} does not let it: left out", Source::binding(limit)));
+                }
+                may
+            });
+        }
+        self.layers.push(Layer { source, params });
+    }
+}
+
+/// All bindings count for an audit, else those in mode Enforce.
+fn counts(binding: &Binding, mode: Mode) -> bool {
+    mode == Mode::Audit || binding.spec.mode == Mode::Enforce
+}
+
+/// What the Pod's own annotations say; what cannot be understood is denied.
+fn pod_claims(pod: &Pod<'_>, context: &Context<'_>, claims: &mut BTreeMap<Instance, Claims<'_>>, plan: &mut Plan) {
+    for (key, raw) in pod.metadata.annotations.iter().flat_map(|annotations| annotations.iter()) {
+        if !keys::is_ours(key) || claim::is_record(key) {
+            continue;
+        }
+        let read = claim::key(key, context).and_then(|(instance, parsed)| match pod::string(raw) {
+            Some(value) => Ok((instance, parsed, claim::wish(key, &value)?)),
+            None => Err(format!("annotation `{key}` is not a string: put `{}` in quotes", excerpt(raw.get(), 60))),
+        });
+        match read {
+            Ok((instance, parsed, wish)) => claims.entry(instance).or_default().pod = Some((parsed, wish)),
+            Err(sentence) => plan.settled.push(Decision::denied(key, Source::Pod(key.to_owned()), Reason::InvalidAnnotation, sentence)),
+        }
+    }
+}
+
+/// What the namespace's annotations say; what cannot be understood is only an offer, and skipped.
+fn namespace_claims(context: &Context<'_>, claims: &mut BTreeMap<Instance, Claims<'_>>, plan: &mut Plan) {
+    for (key, value) in &context.namespace.annotations {
+        if !keys::is_ours(key) || claim::is_record(key) {
+            continue;
+        }
+        match claim::key(key, context).and_then(|(instance, parsed)| Ok((instance, parsed, claim::wish(key, value)?))) {
+            Ok((instance, parsed, wish)) => claims.entry(instance).or_default().namespace = Some((parsed, wish)),
+            Err(sentence) => {
+                let mut decision = Decision::new(key.clone(), vec![Source::Namespace(key.clone())], Reason::InvalidAnnotation);
+                decision.sentence = format!("namespace `{}`: {sentence}", context.namespace.name);
+                decision.settle(Force::Offered);
+                plan.settled.push(decision);
+            }
+        }
+    }
+}
+
+fn injection_label(pod: &Pod<'_>, plan: &mut Plan) -> Label {
+    let Some(value) = pod.label(keys::INJECTION) else { return Label::None };
+    match &*value {
+        keys::ENABLED => Label::Enabled,
+        keys::DISABLED => Label::Disabled,
+        other => {
+            let sentence = format!("label `{}` is `{}`, expected `{}` or `{}`", keys::INJECTION, excerpt(other, 40), keys::ENABLED, keys::DISABLED);
+            plan.settled.push(Decision::denied(keys::INJECTION, Source::Pod(keys::INJECTION.to_owned()), Reason::InvalidLabel, sentence));
+            Label::None
+        }
+    }
+}
+
+fn namespace_label(context: &Context<'_>) -> Label {
+    match context.namespace.labels.get(keys::INJECTION).map(String::as_str) {
+        Some(keys::ENABLED) => Label::Enabled,
+        Some(keys::DISABLED) => Label::Disabled,
+        _ => Label::None,
+    }
+}
+
+/// Selectors first: they reject most bindings for the price of a few comparisons. A condition that fails to evaluate counts as a
+/// match for Required, so that nobody escapes by breaking it, and as none for Default.
+fn matches(binding: &Binding, pod: &Pod<'_>, context: &Context<'_>, subject: &Subject<'_>) -> bool {
+    let target = &binding.spec.target;
+    let namespace = target.namespace_selector.as_ref().is_none_or(|selector| selector.matches(|key| namespace_value(context, key)));
+    namespace
+        && target.pod_selector.as_ref().is_none_or(|selector| selector.matches(|key| pod.label(key)))
+        && binding.conditions.iter().all(|condition| subject.satisfies(condition).unwrap_or(binding.is_required()))
+}
+
+/// A namespace's label; the one that names it is always there in a cluster, and here too.
+fn namespace_value<'a>(context: &Context<'a>, key: &str) -> Option<&'a str> {
+    match context.namespace.labels.get(key) {
+        Some(value) => Some(value),
+        None if key == "kubernetes.io/metadata.name" => Some(&context.namespace.name),
+        None => None,
+    }
+}
+
+/// Where a pattern stands, for the status.
+pub(crate) fn origin(place: &Place) -> String {
+    place.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: Facts = Facts {
+        required: false,
+        pod_disabled: false,
+        pod: None,
+        namespace_enabled: false,
+        namespace_disabled: false,
+        namespace: None,
+        namespace_binding: false,
+        cluster_binding: false,
+    };
+
+    /// Every combination of the columns marked "any" in a row.
+    fn all(row: Facts, vary: &[fn(&mut Facts, bool)]) -> Vec<Facts> {
+        let mut rows = vec![row];
+        for set in vary {
+            rows = rows
+                .into_iter()
+                .flat_map(|facts| [false, true].map(|on| { let mut facts = facts; set(&mut facts, on); facts }))
+                .collect();
+        }
+        rows
+    }
+
+    const POD_LABEL: fn(&mut Facts, bool) = |facts, on| facts.pod_disabled = on;
+    const POD: fn(&mut Facts, bool) = |facts, on| facts.pod = Some(on);
+    const ENABLED: fn(&mut Facts, bool) = |facts, on| facts.namespace_enabled = on;
+    const NAMESPACE: fn(&mut Facts, bool) = |facts, on| facts.namespace = Some(on);
+    const NAMESPACE_BINDING: fn(&mut Facts, bool) = |facts, on| facts.namespace_binding = on;
+    const CLUSTER_BINDING: fn(&mut Facts, bool) = |facts, on| facts.cluster_binding = on;
+    const OFFERS: [fn(&mut Facts, bool); 3] = [NAMESPACE, NAMESPACE_BINDING, CLUSTER_BINDING];
+
+    fn row(facts: Vec<Facts>, expected: Reason) {
+        for facts in facts {
+            assert_eq!(judge(facts), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn row_1_required_beats_everything() {
+        row(all(Facts { required: true, ..NOTHING }, &[POD_LABEL, POD, ENABLED, NAMESPACE, NAMESPACE_BINDING, CLUSTER_BINDING]), Reason::Required);
+    }
+
+    #[test]
+    fn row_2_a_pod_opts_out_of_offers_and_of_what_it_asks() {
+        row(all(Facts { pod_disabled: true, ..NOTHING }, &[POD, ENABLED, NAMESPACE, NAMESPACE_BINDING, CLUSTER_BINDING]), Reason::OptedOut);
+    }
+
+    #[test]
+    fn row_3_a_pod_declines() {
+        row(all(Facts { pod: Some(false), ..NOTHING }, &[ENABLED, NAMESPACE, NAMESPACE_BINDING, CLUSTER_BINDING]), Reason::DeclinedByPod);
+    }
+
+    #[test]
+    fn row_4_a_pod_asks() {
+        row(all(Facts { pod: Some(true), ..NOTHING }, &[ENABLED, NAMESPACE, NAMESPACE_BINDING, CLUSTER_BINDING]), Reason::Asked);
+        row(all(Facts { pod: Some(true), namespace_disabled: true, ..NOTHING }, &OFFERS), Reason::Asked);
+    }
+
+    #[test]
+    fn row_5_a_namespace_is_disabled() {
+        row(all(Facts { namespace_disabled: true, ..NOTHING }, &OFFERS), Reason::DeclinedByNamespace);
+    }
+
+    #[test]
+    fn row_6_a_namespace_declines() {
+        row(all(Facts { namespace: Some(false), ..NOTHING }, &[ENABLED, NAMESPACE_BINDING, CLUSTER_BINDING]), Reason::DeclinedByNamespace);
+    }
+
+    #[test]
+    fn row_7_an_enabled_namespace_offers() {
+        row(all(Facts { namespace_enabled: true, namespace: Some(true), ..NOTHING }, &[NAMESPACE_BINDING, CLUSTER_BINDING]), Reason::Offered);
+        row(all(Facts { namespace_enabled: true, namespace_binding: true, ..NOTHING }, &[CLUSTER_BINDING]), Reason::Offered);
+        row(vec![Facts { namespace_enabled: true, cluster_binding: true, ..NOTHING }], Reason::Offered);
+    }
+
+    #[test]
+    fn row_8_the_cluster_offers() {
+        row(all(Facts { cluster_binding: true, ..NOTHING }, &[NAMESPACE_BINDING]), Reason::Offered);
+        row(vec![Facts { cluster_binding: true, namespace: Some(true), ..NOTHING }], Reason::Offered);
+    }
+
+    #[test]
+    fn row_9_a_namespace_without_the_label_offers_nothing() {
+        row(all(Facts { namespace: Some(true), ..NOTHING }, &[NAMESPACE_BINDING]), Reason::NamespaceNotEnabled);
+        row(vec![Facts { namespace_binding: true, ..NOTHING }], Reason::NamespaceNotEnabled);
+    }
+}

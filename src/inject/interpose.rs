@@ -1,0 +1,153 @@
+//! Interpose: which of the app's ports a pattern stands before, and who stands there already.
+//!
+//! ```text
+//!  Service ─ targetPort: http ─▶ https:8443 ─▶ cache:8081 ─▶ app:8080
+//!                                outermost,     innermost,    lost the name;
+//!                                has the name   no name       probes have the number
+//! ```
+//!
+//! Interposers are rendered from the innermost outwards, so each knows where to send what it lets through. A Service resolves a
+//! name among the regular containers first (`pkg/api/v1/pod/util.go`, `FindPort`), so the app has to lose it; the kubelet looks a
+//! probe's name up in the probe's own container only, so there the number takes its place.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::decision::Reason;
+use super::merge::Draft;
+use super::problem::Problem;
+use crate::pattern::{Pattern, plain};
+use crate::pod::{Container, List, Slot};
+use crate::text::or_list;
+
+/// Where an interposer sends what it lets through, and what it takes over.
+#[derive(Debug, Clone)]
+pub(crate) struct Upstream {
+    /// The port behind: the app's, or that of the interposer which stood in front so far.
+    pub(crate) port: i64,
+    /// The app's port that the chain stands before.
+    pub(crate) origin: Origin,
+    /// Who holds the name now and loses it.
+    pub(crate) holder: Holder,
+}
+
+/// A port of an app container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) container: String,
+    pub(crate) port: i64,
+    pub(crate) name: Option<String>,
+}
+
+/// Who stands in front.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The app, at this container and index of its ports; the paths of probes that use the name.
+    App { slot: Slot, index: usize, probes: Vec<String> },
+    /// Nobody declared the port: there is nothing to take over.
+    Undeclared,
+    /// An instance of this very patch, by its index among the additions.
+    Added(usize),
+    /// An instance that was injected earlier: its container, and the index of its port.
+    Carried { slot: Slot, index: usize },
+}
+
+/// Finds the port that `wanted`, a name or a number, means in the draft's Pod.
+pub(crate) fn find(wanted: &Value, pattern: &Pattern, draft: &Draft<'_>) -> Result<Upstream, Problem> {
+    if draft.pod.spec.host_network {
+        return Err(Problem::new(
+            Reason::HostNetwork,
+            format!("`{}` cannot stand before a port of a Pod with `hostNetwork: true`: everyone on the node reaches the app past it", pattern.name),
+        ));
+    }
+    let origin = origin(wanted, pattern, draft)?;
+    if let Some((index, listen)) = draft.front_added(&origin) {
+        return Ok(Upstream { port: listen, origin, holder: Holder::Added(index) });
+    }
+    if let Some((instance, rank, interposed)) = draft.front_carried(&origin) {
+        if rank.is_some_and(|rank| (rank, instance) <= (pattern.spec.rank, pattern.name.as_str())) {
+            return Err(Problem::new(
+                Reason::Conflict,
+                format!("`{}` belongs inside `{instance}`, which is injected already: take that out with `outrigger uninject`, then inject both", pattern.name),
+            ));
+        }
+        let holder = draft.carried_port(instance, interposed.listen).map_or(Holder::Undeclared, |(slot, index)| Holder::Carried { slot, index });
+        return Ok(Upstream { port: interposed.listen, origin, holder });
+    }
+    let holder = draft.apps().find_map(|(slot, container)| {
+        (container.name == origin.container.as_str()).then(|| {
+            let index = container.ports.iter().flatten().position(|port| port.container_port == origin.port)?;
+            let probes = origin.name.as_deref().map(|name| probes(container, name)).unwrap_or_default();
+            Some(Holder::App { slot, index, probes })
+        })?
+    });
+    Ok(Upstream { port: origin.port, origin, holder: holder.unwrap_or(Holder::Undeclared) })
+}
+
+/// By name, by number, else the app's only port.
+fn origin(wanted: &Value, pattern: &Pattern, draft: &Draft<'_>) -> Result<Origin, Problem> {
+    let ports: Vec<Origin> = draft
+        .apps()
+        .filter(|(slot, _)| slot.list == List::Regular)
+        .flat_map(|(_, container)| {
+            container.ports.iter().flatten().filter(|port| port.protocol() == "TCP").map(|port| Origin {
+                container: container.name.to_string(),
+                port: port.container_port,
+                // A port that an earlier injection took over has lost its name; it goes by it still.
+                name: port.name.as_deref().map(str::to_owned).or_else(|| draft.lost_name(&container.name, port.container_port)),
+            })
+        })
+        .collect();
+    let none = |hint: String| Problem::new(Reason::NoSuchPort, format!("`{}` finds no port to stand before: {hint}", pattern.name));
+    if let Some(number) = wanted.as_i64() {
+        let main = || draft.main().and_then(|slot| draft.container(slot)).map(|container| container.name.to_string());
+        return match ports.into_iter().find(|origin| origin.port == number) {
+            Some(origin) => Ok(origin),
+            None => Ok(Origin { container: main().ok_or_else(|| none("the Pod has no app container".to_owned()))?, port: number, name: None }),
+        };
+    }
+    let wanted = plain(wanted);
+    let mut named = ports.iter().filter(|origin| origin.name.as_deref() == Some(&wanted));
+    match (named.next(), named.next(), ports.as_slice()) {
+        (Some(origin), None, _) | (None, _, [origin]) => Ok(origin.clone()),
+        (Some(one), Some(other), _) => Err(Problem::new(
+            Reason::Conflict,
+            format!("the port name `{wanted}` is on two containers, `{}` and `{}`: a Service would reach the first whoever stands before it", one.container, other.container),
+        )),
+        (None, _, []) => Err(none(format!("no app container declares one; declare `ports: [{{name: {wanted}, containerPort: …}}]` or give the number as a parameter"))),
+        (None, _, several) => {
+            let names = several.iter().map(|origin| origin.name.clone().unwrap_or_else(|| origin.port.to_string()));
+            Err(none(format!("none is called `{wanted}`; name one as a parameter, {}", or_list(names))))
+        }
+    }
+}
+
+/// The container's fields that name the port, as paths within it.
+fn probes(container: &Container<'_>, name: &str) -> Vec<String> {
+    let handlers = [
+        ("livenessProbe", container.liveness_probe),
+        ("readinessProbe", container.readiness_probe),
+        ("startupProbe", container.startup_probe),
+    ];
+    let mut found = Vec::new();
+    for (field, raw) in handlers {
+        handler(field, parse(raw), name, &mut found);
+    }
+    let lifecycle = parse(container.lifecycle);
+    for hook in ["postStart", "preStop"] {
+        handler(&format!("lifecycle/{hook}"), lifecycle.get(hook).cloned().unwrap_or_default(), name, &mut found);
+    }
+    found
+}
+
+fn handler(path: &str, handler: Value, name: &str, found: &mut Vec<String>) {
+    for action in ["httpGet", "tcpSocket"] {
+        if handler.get(action).and_then(|action| action.get("port")).and_then(Value::as_str) == Some(name) {
+            found.push(format!("{path}/{action}/port"));
+        }
+    }
+}
+
+fn parse(raw: Option<&RawValue>) -> Value {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+}

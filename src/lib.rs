@@ -1,0 +1,28 @@
+//! Outrigger gives a Pod the helper containers it asks for.
+//!
+//! ```text
+//!  API server ──AdmissionReview──▶ webhook ─┐
+//!                                           ├─▶ inject: decide ─▶ render ─▶ merge ─▶ check ─▶ JSON patch
+//!  a YAML file ──outrigger inject──▶ cli ───┘
+//! ```
+//!
+//! Words: a *pattern* is a reusable recipe ([`pattern`]), an *instance* one use of it in one Pod ([`names::Instance`]), a *binding*
+//! a rule that gives a pattern to Pods that did not ask ([`binding`]), a *decision* what became of a candidate and why
+//! ([`inject::Decision`]). The core, everything but [`cli`] and [`manifest`], knows no clock, environment, file or network.
+
+pub mod binding;
+pub mod catalog;
+pub mod cli;
+pub mod condition;
+pub mod inject;
+pub mod keys;
+pub mod manifest;
+pub mod names;
+pub mod pattern;
+pub mod pod;
+pub mod quantity;
+pub mod selector;
+
+mod hash;
+mod text;
+pub mod yaml;

@@ -1,0 +1,77 @@
+//! Small things that sentences are made of.
+
+use std::fmt::Display;
+
+/// `, did you mean …`: the nearest of `known` to `word`, if one is near.
+#[must_use]
+pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(score, _)| *score > 0.8)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, candidate)| candidate)
+}
+
+/// ``: did you mean `x`?``, or nothing.
+#[must_use]
+pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    did_you_mean(word, known).map(|near| format!(": did you mean `{near}`?")).unwrap_or_default()
+}
+
+/// `` `a`, `b` or `c` ``.
+#[must_use]
+pub(crate) fn or_list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    list(items, "or")
+}
+
+/// `` `a`, `b` and `c` ``.
+#[must_use]
+pub(crate) fn and_list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    list(items, "and")
+}
+
+fn list<T: Display>(items: impl IntoIterator<Item = T>, word: &str) -> String {
+    let mut quoted: Vec<String> = items.into_iter().map(|item| format!("`{item}`")).collect();
+    match quoted.pop() {
+        None => String::new(),
+        Some(last) if quoted.is_empty() => last,
+        Some(last) => format!("{} {word} {last}", quoted.join(", ")),
+    }
+}
+
+/// `text` on one line, at most `limit` characters, the cut marked with `…`; control characters become spaces.
+#[must_use]
+pub(crate) fn excerpt(text: &str, limit: usize) -> String {
+    let mut characters = text.chars().map(|character| if character.is_control() { ' ' } else { character });
+    let mut short: String = characters.by_ref().take(limit).collect();
+    if characters.next().is_some() {
+        short.pop();
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_words_are_suggested() {
+        assert_eq!(did_you_mean("redis-metrisc", ["https", "redis-metrics", "redis-shard"]), Some("redis-metrics"));
+        assert_eq!(did_you_mean("zzz", ["https"]), None);
+    }
+
+    #[test]
+    fn lists_read_as_english() {
+        assert_eq!(or_list::<&str>([]), "");
+        assert_eq!(or_list(["a"]), "`a`");
+        assert_eq!(and_list(["a", "b", "c"]), "`a`, `b` and `c`");
+    }
+
+    #[test]
+    fn excerpts_are_cut_at_characters() {
+        assert_eq!(excerpt("äöü\nx", 3), "äö…");
+        assert_eq!(excerpt("a\tb", 5), "a b");
+    }
+}
