@@ -97,12 +97,18 @@ struct Metadata {
 impl Binding {
     /// Checks and compiles a `PatternBinding` object of `namespace`; `home` is Outrigger's own.
     pub fn load(object: &Value, namespace: &str, home: &str) -> Result<Self, Vec<Fault>> {
-        let Object { metadata: Metadata { name }, spec } = typed(object).map_err(|fault| vec![fault])?;
+        let Object {
+            metadata: Metadata { name },
+            spec,
+        } = typed(object).map_err(|fault| vec![fault])?;
         let mut faults = Vec::new();
         let instance = match Instance::parse(&spec.pattern) {
             Ok(instance) if instance.suffix.is_none() => instance,
             Ok(instance) => {
-                faults.push(Fault::new("spec.pattern", format!("`{instance}`: a binding gives the unsuffixed instance only")));
+                faults.push(Fault::new(
+                    "spec.pattern",
+                    format!("`{instance}`: a binding gives the unsuffixed instance only"),
+                ));
                 instance
             }
             Err(sentence) => {
@@ -110,25 +116,49 @@ impl Binding {
                 Instance::of("")
             }
         };
-        let Target { namespace_selector, pod_selector, match_conditions } = &spec.target;
+        let Target {
+            namespace_selector,
+            pod_selector,
+            match_conditions,
+        } = &spec.target;
         if namespace_selector.is_some() && namespace != home {
             faults.push(Fault::new("spec.match.namespaceSelector", format!("only bindings of `{home}` select namespaces; this one is for `{namespace}` alone")));
         }
-        for (field, selector) in [("namespaceSelector", namespace_selector), ("podSelector", pod_selector)] {
+        for (field, selector) in [
+            ("namespaceSelector", namespace_selector),
+            ("podSelector", pod_selector),
+        ] {
             let path = format!("spec.match.{field}");
-            faults.extend(selector.iter().flat_map(Selector::faults).map(|fault| fault.under(&path)));
+            faults.extend(
+                selector
+                    .iter()
+                    .flat_map(Selector::faults)
+                    .map(|fault| fault.under(&path)),
+            );
         }
         let mut conditions = Vec::new();
         for (index, MatchCondition { name, expression }) in match_conditions.iter().enumerate() {
             match Condition::compile(name, expression) {
                 Ok(condition) => conditions.push(condition),
-                Err(fault) => faults.push(fault.under(&format!("spec.match.matchConditions[{index}]"))),
+                Err(fault) => {
+                    faults.push(fault.under(&format!("spec.match.matchConditions[{index}]")))
+                }
             }
         }
         if spec.enforcement == Enforcement::Default && !spec.pod_may_set.is_empty() {
             faults.push(Fault::new("spec.podMaySet", "means something under `enforcement: Required` only: a Default binding's parameters may all be set"));
         }
-        if faults.is_empty() { Ok(Self { name, namespace: namespace.to_owned(), spec, instance, conditions }) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(Self {
+                name,
+                namespace: namespace.to_owned(),
+                spec,
+                instance,
+                conditions,
+            })
+        } else {
+            Err(faults)
+        }
     }
 
     /// True for a binding that nobody may decline.
@@ -145,24 +175,42 @@ mod tests {
 
     fn faults(spec: Value) -> Vec<String> {
         let object = json!({"metadata": {"name": "b"}, "spec": spec});
-        Binding::load(&object, "shop", "outrigger-system").unwrap_err().iter().map(ToString::to_string).collect()
+        Binding::load(&object, "shop", "outrigger-system")
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
         assert_eq!(
             faults(json!({"pattern": "https", "match": {"namespaceSelector": {}}})),
-            ["`spec.match.namespaceSelector`: only bindings of `outrigger-system` select namespaces; this one is for `shop` alone"]
+            [
+                "`spec.match.namespaceSelector`: only bindings of `outrigger-system` select namespaces; this one is for `shop` alone"
+            ]
         );
-        assert_eq!(faults(json!({"pattern": "https.two"})), ["`spec.pattern`: `https.two`: a binding gives the unsuffixed instance only"]);
-        assert_eq!(faults(json!({"pattern": "https", "enforcment": "Required"})), ["`spec.enforcment`: unknown field `enforcment`: did you mean `enforcement`?"]);
+        assert_eq!(
+            faults(json!({"pattern": "https.two"})),
+            ["`spec.pattern`: `https.two`: a binding gives the unsuffixed instance only"]
+        );
+        assert_eq!(
+            faults(json!({"pattern": "https", "enforcment": "Required"})),
+            ["`spec.enforcment`: unknown field `enforcment`: did you mean `enforcement`?"]
+        );
         assert_eq!(
             faults(json!({"pattern": "https", "podMaySet": ["port"]})),
-            ["`spec.podMaySet`: means something under `enforcement: Required` only: a Default binding's parameters may all be set"]
+            [
+                "`spec.podMaySet`: means something under `enforcement: Required` only: a Default binding's parameters may all be set"
+            ]
         );
         assert_eq!(
-            faults(json!({"pattern": "https", "match": {"matchConditions": [{"name": "x", "expression": "authorizer == 1"}]}})),
-            ["`spec.match.matchConditions[0].expression`: `authorizer` is not known here, expected `object` or `namespaceObject`"]
+            faults(
+                json!({"pattern": "https", "match": {"matchConditions": [{"name": "x", "expression": "authorizer == 1"}]}})
+            ),
+            [
+                "`spec.match.matchConditions[0].expression`: `authorizer` is not known here, expected `object` or `namespaceObject`"
+            ]
         );
     }
 }

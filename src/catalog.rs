@@ -64,7 +64,10 @@ impl Default for Catalog {
 /// The files under `patterns/`, by name.
 pub const BUILT_IN_SOURCES: &[(&str, &str)] = &[
     ("https", include_str!("../patterns/https.yaml")),
-    ("redis-metrics", include_str!("../patterns/redis-metrics.yaml")),
+    (
+        "redis-metrics",
+        include_str!("../patterns/redis-metrics.yaml"),
+    ),
     ("redis-shard", include_str!("../patterns/redis-shard.yaml")),
 ];
 
@@ -78,20 +81,40 @@ static BUILT_IN: LazyLock<BTreeMap<String, Arc<Pattern>>> = LazyLock::new(|| {
 });
 
 fn load_source(source: &str) -> Result<Pattern, Vec<Fault>> {
-    let object = yaml::read(source).map_err(|error| vec![Fault { path: String::new(), message: error.to_string() }])?;
+    let object = yaml::read(source).map_err(|error| {
+        vec![Fault {
+            path: String::new(),
+            message: error.to_string(),
+        }]
+    })?;
     Pattern::load(&object, Place::BuiltIn)
 }
 
 impl Catalog {
+    /// The built-in catalog for a server that lives in `home`.
+    #[must_use]
+    pub fn at(home: &str) -> Self {
+        Self {
+            home: home.to_owned(),
+            ..Self::default()
+        }
+    }
+
     /// A catalog without the built-in patterns.
     #[must_use]
     pub fn empty() -> Self {
-        Self { patterns: BTreeMap::new(), ..Self::default() }
+        Self {
+            patterns: BTreeMap::new(),
+            ..Self::default()
+        }
     }
 
     /// Adds a pattern where its [`Pattern::place`] says, in place of one of the same name there.
     pub fn add_pattern(&mut self, pattern: Pattern) {
-        self.patterns.entry(pattern.place.clone()).or_default().insert(pattern.name.clone(), Arc::new(pattern));
+        self.patterns
+            .entry(pattern.place.clone())
+            .or_default()
+            .insert(pattern.name.clone(), Arc::new(pattern));
     }
 
     /// Adds a binding; those of one namespace are kept by name, which is the order their parameters are merged in.
@@ -105,7 +128,8 @@ impl Catalog {
     /// What an annotation in `namespace` means by `name`: the namespace's own pattern, Outrigger's, the built-in one.
     #[must_use]
     pub fn find(&self, name: &str, namespace: &str) -> Option<&Arc<Pattern>> {
-        self.visible(namespace).find_map(|patterns| patterns.get(name))
+        self.visible(namespace)
+            .find_map(|patterns| patterns.get(name))
     }
 
     /// Every pattern that an annotation in `namespace` can name, by name.
@@ -121,20 +145,34 @@ impl Catalog {
     }
 
     fn visible(&self, namespace: &str) -> impl Iterator<Item = &BTreeMap<String, Arc<Pattern>>> {
-        let places = [Place::Namespace(namespace.to_owned()), Place::Namespace(self.home.clone()), Place::BuiltIn];
-        places.into_iter().filter_map(|place| self.patterns.get(&place))
+        let places = [
+            Place::Namespace(namespace.to_owned()),
+            Place::Namespace(self.home.clone()),
+            Place::BuiltIn,
+        ];
+        places
+            .into_iter()
+            .filter_map(|place| self.patterns.get(&place))
     }
 
     /// Bindings that hold for every namespace, by name.
     #[must_use]
     pub fn cluster_bindings(&self) -> &[Binding] {
-        if self.cluster_wide { self.bindings.get(&self.home).map_or(&[], Vec::as_slice) } else { &[] }
+        if self.cluster_wide {
+            self.bindings.get(&self.home).map_or(&[], Vec::as_slice)
+        } else {
+            &[]
+        }
     }
 
     /// Bindings of one namespace, by name; none for Outrigger's own, whose bindings are for the cluster.
     #[must_use]
     pub fn namespace_bindings(&self, namespace: &str) -> &[Binding] {
-        if namespace == self.home { &[] } else { self.bindings.get(namespace).map_or(&[], Vec::as_slice) }
+        if namespace == self.home {
+            &[]
+        } else {
+            self.bindings.get(namespace).map_or(&[], Vec::as_slice)
+        }
     }
 }
 
@@ -147,7 +185,14 @@ mod tests {
         for (name, source) in BUILT_IN_SOURCES {
             match load_source(source) {
                 Ok(pattern) => assert_eq!(&pattern.name, name),
-                Err(faults) => panic!("{name}: {}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+                Err(faults) => panic!(
+                    "{name}: {}",
+                    faults
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join("; ")
+                ),
             }
         }
     }

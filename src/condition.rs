@@ -15,14 +15,42 @@ use crate::pattern::Fault;
 use crate::pod::Pod;
 
 /// Functions and macros that conditions may call.
-pub const FUNCTIONS: &[&str] =
-    &["all", "contains", "endsWith", "exists", "exists_one", "filter", "has", "int", "map", "matches", "size", "startsWith", "string"];
+pub const FUNCTIONS: &[&str] = &[
+    "all",
+    "contains",
+    "endsWith",
+    "exists",
+    "exists_one",
+    "filter",
+    "has",
+    "int",
+    "map",
+    "matches",
+    "size",
+    "startsWith",
+    "string",
+];
 
 /// Operators, under the names that the parser gives them.
 const OPERATORS: &[&str] = &[
-    operators::CONDITIONAL, operators::LOGICAL_AND, operators::LOGICAL_OR, operators::LOGICAL_NOT, operators::SUBSTRACT, operators::ADD,
-    operators::MULTIPLY, operators::DIVIDE, operators::MODULO, operators::EQUALS, operators::NOT_EQUALS, operators::GREATER_EQUALS,
-    operators::LESS_EQUALS, operators::GREATER, operators::LESS, operators::NEGATE, operators::INDEX, operators::NOT_STRICTLY_FALSE,
+    operators::CONDITIONAL,
+    operators::LOGICAL_AND,
+    operators::LOGICAL_OR,
+    operators::LOGICAL_NOT,
+    operators::SUBSTRACT,
+    operators::ADD,
+    operators::MULTIPLY,
+    operators::DIVIDE,
+    operators::MODULO,
+    operators::EQUALS,
+    operators::NOT_EQUALS,
+    operators::GREATER_EQUALS,
+    operators::LESS_EQUALS,
+    operators::GREATER,
+    operators::LESS,
+    operators::NEGATE,
+    operators::INDEX,
+    operators::NOT_STRICTLY_FALSE,
     operators::IN,
 ];
 
@@ -46,7 +74,10 @@ impl Condition {
     pub fn compile(name: &str, expression: &str) -> Result<Self, Fault> {
         let fault = |message: String| Err(Fault::new("expression", message));
         if expression.len() > MAX_LENGTH {
-            return fault(format!("the expression is {} bytes long, expected at most {MAX_LENGTH}", expression.len()));
+            return fault(format!(
+                "the expression is {} bytes long, expected at most {MAX_LENGTH}",
+                expression.len()
+            ));
         }
         if depth(expression) > MAX_DEPTH {
             return fault(format!("brackets and signs nest deeper than {MAX_DEPTH}"));
@@ -59,14 +90,26 @@ impl Condition {
             Ok(tree) => tree,
             Err(error) => return fault(format!("not CEL: {}", first_line(&error.to_string()))),
         };
-        let mut audit = Audit { bound: Vec::new(), nesting: 0 };
-        audit.expression(&tree).map_err(|message| Fault::new("expression", message))?;
-        Ok(Self { name: name.to_owned(), program })
+        let mut audit = Audit {
+            bound: Vec::new(),
+            nesting: 0,
+        };
+        audit
+            .expression(&tree)
+            .map_err(|message| Fault::new("expression", message))?;
+        Ok(Self {
+            name: name.to_owned(),
+            program,
+        })
     }
 }
 
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim_start_matches("ERROR: ").to_owned()
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("ERROR: ")
+        .to_owned()
 }
 
 /// An upper bound of how deep the parser will recurse: open brackets, and signs or ternaries in a row.
@@ -96,24 +139,45 @@ impl<'e> Audit<'e> {
     fn expression(&mut self, tree: &'e IdedExpr) -> Result<(), String> {
         match &tree.expr {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
-            Expr::Ident(name) if ["object", "namespaceObject"].contains(&name.as_str()) || self.bound.contains(&name.as_str()) => Ok(()),
-            Expr::Ident(name) => Err(format!("`{name}` is not known here, expected `object` or `namespaceObject`")),
+            Expr::Ident(name)
+                if ["object", "namespaceObject"].contains(&name.as_str())
+                    || self.bound.contains(&name.as_str()) =>
+            {
+                Ok(())
+            }
+            Expr::Ident(name) => Err(format!(
+                "`{name}` is not known here, expected `object` or `namespaceObject`"
+            )),
             Expr::Select(select) => self.expression(&select.operand),
             Expr::Call(call) => {
                 let name = call.func_name.as_str();
                 let operator = OPERATORS.contains(&name);
                 if !operator && !FUNCTIONS.contains(&name) {
-                    return Err(format!("the function `{name}` is not supported{}", crate::text::suggestion(name, FUNCTIONS.iter().copied())));
+                    return Err(format!(
+                        "the function `{name}` is not supported{}",
+                        crate::text::suggestion(name, FUNCTIONS.iter().copied())
+                    ));
                 }
-                call.target.iter().try_for_each(|target| self.expression(target))?;
-                call.args.iter().try_for_each(|argument| self.expression(argument))
+                call.target
+                    .iter()
+                    .try_for_each(|target| self.expression(target))?;
+                call.args
+                    .iter()
+                    .try_for_each(|argument| self.expression(argument))
             }
-            Expr::List(list) => list.elements.iter().try_for_each(|element| self.expression(element)),
+            Expr::List(list) => list
+                .elements
+                .iter()
+                .try_for_each(|element| self.expression(element)),
             Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
-                EntryExpr::MapEntry(entry) => self.expression(&entry.key).and_then(|()| self.expression(&entry.value)),
+                EntryExpr::MapEntry(entry) => self
+                    .expression(&entry.key)
+                    .and_then(|()| self.expression(&entry.value)),
                 EntryExpr::StructField(field) => self.expression(&field.value),
             }),
-            Expr::Struct(object) => Err(format!("the type `{}` is not supported", object.type_name)),
+            Expr::Struct(object) => {
+                Err(format!("the type `{}` is not supported", object.type_name))
+            }
             Expr::Comprehension(comprehension) => {
                 if self.nesting == MAX_NESTING {
                     return Err(format!("comprehensions nest deeper than {MAX_NESTING}"));
@@ -125,7 +189,11 @@ impl<'e> Audit<'e> {
                 self.bound.extend(comprehension.iter_var2.as_deref());
                 self.bound.push(&comprehension.accu_var);
                 self.nesting += 1;
-                for part in [&comprehension.loop_cond, &comprehension.loop_step, &comprehension.result] {
+                for part in [
+                    &comprehension.loop_cond,
+                    &comprehension.loop_step,
+                    &comprehension.result,
+                ] {
                     self.expression(part)?;
                 }
                 self.nesting -= 1;
@@ -146,7 +214,11 @@ pub(crate) struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     pub(crate) fn new(pod: &'a Pod<'a>, namespace: &'a Namespace) -> Self {
-        Self { pod, namespace, values: OnceCell::new() }
+        Self {
+            pod,
+            namespace,
+            values: OnceCell::new(),
+        }
     }
 
     /// True or false; `None` where the expression fails or gives neither.
@@ -162,9 +234,17 @@ impl<'a> Subject<'a> {
     }
 
     fn read(&self) -> Option<(CelValue, CelValue)> {
-        let Namespace { name, labels, annotations } = self.namespace;
-        let namespace: Value = json!({"metadata": {"name": name, "labels": labels, "annotations": annotations}});
-        Some((cel::to_value(self.pod.value()).ok()?, cel::to_value(namespace).ok()?))
+        let Namespace {
+            name,
+            labels,
+            annotations,
+        } = self.namespace;
+        let namespace: Value =
+            json!({"metadata": {"name": name, "labels": labels, "annotations": annotations}});
+        Some((
+            cel::to_value(self.pod.value()).ok()?,
+            cel::to_value(namespace).ok()?,
+        ))
     }
 }
 
@@ -174,7 +254,11 @@ mod tests {
 
     fn judge(expression: &str) -> Option<bool> {
         let pod = Pod::read(br#"{"metadata":{"name":"p","labels":{"app":"shop","n":"7"}},"spec":{"containers":[{"name":"a","image":"redis:7","ports":[{"containerPort":6379}]},{"name":"b","image":"nginx"}]}}"#).unwrap();
-        let namespace = Namespace { name: "shop".to_owned(), labels: [("tier".to_owned(), "web".to_owned())].into(), ..Namespace::default() };
+        let namespace = Namespace {
+            name: "shop".to_owned(),
+            labels: [("tier".to_owned(), "web".to_owned())].into(),
+            ..Namespace::default()
+        };
         Subject::new(&pod, &namespace).satisfies(&Condition::compile("c", expression).unwrap())
     }
 
@@ -182,22 +266,49 @@ mod tests {
     #[test]
     fn every_documented_function_works() {
         for (function, expression) in [
-            ("exists", "object.spec.containers.exists(c, c.image.startsWith('redis:'))"),
+            (
+                "exists",
+                "object.spec.containers.exists(c, c.image.startsWith('redis:'))",
+            ),
             ("all", "object.spec.containers.all(c, has(c.name))"),
-            ("exists_one", "object.spec.containers.exists_one(c, c.name == 'a')"),
-            ("filter", "size(object.spec.containers.filter(c, c.name == 'a')) == 1"),
+            (
+                "exists_one",
+                "object.spec.containers.exists_one(c, c.name == 'a')",
+            ),
+            (
+                "filter",
+                "size(object.spec.containers.filter(c, c.name == 'a')) == 1",
+            ),
             ("map", "object.spec.containers.map(c, c.name) == ['a', 'b']"),
             ("has", "!has(object.spec.hostNetwork)"),
             ("size", "object.spec.containers.size() == 2"),
             ("startsWith", "object.metadata.name.startsWith('p')"),
             ("endsWith", "object.metadata.name.endsWith('p')"),
             ("contains", "object.metadata.labels.app.contains('ho')"),
-            ("matches", "object.spec.containers[0].image.matches('^redis:[0-9]+$')"),
-            ("string", "string(object.spec.containers[0].ports[0].containerPort) == '6379'"),
-            ("int", "int(object.metadata.labels['n']) > 6 && int('8') != 7"),
-            ("operators", "('app' in object.metadata.labels) ? (1 + 2 * 3 - 4 / 2) % 5 == 0 || false : false"),
-            ("nested", "object.spec.containers.exists(c, has(c.ports) && c.ports.exists(p, p.containerPort == 6379))"),
-            ("namespaceObject", "namespaceObject.metadata.labels.tier == 'web' && namespaceObject.metadata.name == 'shop'"),
+            (
+                "matches",
+                "object.spec.containers[0].image.matches('^redis:[0-9]+$')",
+            ),
+            (
+                "string",
+                "string(object.spec.containers[0].ports[0].containerPort) == '6379'",
+            ),
+            (
+                "int",
+                "int(object.metadata.labels['n']) > 6 && int('8') != 7",
+            ),
+            (
+                "operators",
+                "('app' in object.metadata.labels) ? (1 + 2 * 3 - 4 / 2) % 5 == 0 || false : false",
+            ),
+            (
+                "nested",
+                "object.spec.containers.exists(c, has(c.ports) && c.ports.exists(p, p.containerPort == 6379))",
+            ),
+            (
+                "namespaceObject",
+                "namespaceObject.metadata.labels.tier == 'web' && namespaceObject.metadata.name == 'shop'",
+            ),
         ] {
             assert_eq!(judge(expression), Some(true), "{function}: {expression}");
         }
@@ -216,18 +327,49 @@ mod tests {
     #[test]
     fn what_does_not_work_is_refused_at_load() {
         let fault = |expression: &str| Condition::compile("c", expression).unwrap_err().message;
-        assert_eq!(fault("object.metadata.name.startWith('a')"), "the function `startWith` is not supported: did you mean `startsWith`?");
-        assert_eq!(fault("quantity('1Mi').isGreaterThan(quantity('1Ki'))"), "the function `isGreaterThan` is not supported");
-        assert_eq!(fault("request.userInfo.username == 'a'"), "`request` is not known here, expected `object` or `namespaceObject`");
-        assert_eq!(fault("oldObject == null"), "`oldObject` is not known here, expected `object` or `namespaceObject`");
+        assert_eq!(
+            fault("object.metadata.name.startWith('a')"),
+            "the function `startWith` is not supported: did you mean `startsWith`?"
+        );
+        assert_eq!(
+            fault("quantity('1Mi').isGreaterThan(quantity('1Ki'))"),
+            "the function `isGreaterThan` is not supported"
+        );
+        assert_eq!(
+            fault("request.userInfo.username == 'a'"),
+            "`request` is not known here, expected `object` or `namespaceObject`"
+        );
+        assert_eq!(
+            fault("oldObject == null"),
+            "`oldObject` is not known here, expected `object` or `namespaceObject`"
+        );
         assert!(fault("object.(").starts_with("not CEL: "));
-        assert_eq!(fault(&"a".repeat(5000)), "the expression is 5000 bytes long, expected at most 2048");
-        for deep in ["(".repeat(1000), "[".repeat(1000), "!".repeat(1000), "- ".repeat(1000), "true?true:".repeat(200)] {
-            assert_eq!(fault(&format!("{deep}true")), "brackets and signs nest deeper than 32");
+        assert_eq!(
+            fault(&"a".repeat(5000)),
+            "the expression is 5000 bytes long, expected at most 2048"
+        );
+        for deep in [
+            "(".repeat(1000),
+            "[".repeat(1000),
+            "!".repeat(1000),
+            "- ".repeat(1000),
+            "true?true:".repeat(200),
+        ] {
+            assert_eq!(
+                fault(&format!("{deep}true")),
+                "brackets and signs nest deeper than 32"
+            );
         }
-        for long in [".a".repeat(1000), " + 1".repeat(500), " || true".repeat(250)] {
+        for long in [
+            ".a".repeat(1000),
+            " + 1".repeat(500),
+            " || true".repeat(250),
+        ] {
             assert!(Condition::compile("c", &format!("object{long}")).is_ok());
         }
-        assert_eq!(fault("object.a.all(x, object.a.all(y, object.a.all(z, x == y)))"), "comprehensions nest deeper than 2");
+        assert_eq!(
+            fault("object.a.all(x, object.a.all(y, object.a.all(z, x == y)))"),
+            "comprehensions nest deeper than 2"
+        );
     }
 }

@@ -7,7 +7,10 @@ use sha2::{Digest, Sha256};
 #[must_use]
 pub(crate) fn of_text(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    let first = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let first = digest
+        .iter()
+        .take(8)
+        .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     format!("{first:016x}")
 }
 
@@ -25,7 +28,10 @@ mod tests {
 
     #[test]
     fn order_does_not_matter() {
-        assert_eq!(of_value(json!({"a": 1, "b": {"c": 2, "d": 3}})), of_value(json!({"b": {"d": 3, "c": 2}, "a": 1})));
+        assert_eq!(
+            of_value(json!({"a": 1, "b": {"c": 2, "d": 3}})),
+            of_value(json!({"b": {"d": 3, "c": 2}, "a": 1}))
+        );
         assert_eq!(of_text("").len(), 16);
     }
 }

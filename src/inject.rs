@@ -66,26 +66,36 @@ pub struct Outcome {
 impl Outcome {
     /// The sentences that refuse the Pod; none for a Pod that may go on.
     pub fn denials(&self) -> impl Iterator<Item = &Decision> {
-        self.decisions.iter().filter(|decision| decision.verdict == Verdict::Denied)
+        self.decisions
+            .iter()
+            .filter(|decision| decision.verdict == Verdict::Denied)
     }
 
     /// Everything worth telling whoever sent the Pod.
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
-        self.decisions.iter().flat_map(|decision| &decision.warnings).map(String::as_str)
+        self.decisions
+            .iter()
+            .flat_map(|decision| &decision.warnings)
+            .map(String::as_str)
     }
 }
 
 /// Decides, renders, merges, checks. `pod` is a Pod or a Pod template in JSON.
 pub fn inject(pod: &[u8], context: &Context<'_>) -> Result<Outcome, Error> {
     let pod = Pod::read(pod)?;
-    let Plan { candidates, settled: mut decisions } = decide(&pod, context);
+    let Plan {
+        candidates,
+        settled: mut decisions,
+    } = decide(&pod, context);
     let mut draft = Draft::new(&pod, carried(&pod, &mut decisions));
     decisions.extend(carry::unrecorded_volume(&pod, &draft.carried));
     draft.know_ranks(&candidates);
     let around = Surroundings::of(context, &candidates);
     for candidate in inside_out(candidates) {
         let decision = match draft.carried.instances.get(&candidate.instance.to_string()) {
-            Some(record) if candidate.force != Force::Required => carry::carry(candidate, record, &pod),
+            Some(record) if candidate.force != Force::Required => {
+                carry::carry(candidate, record, &pod)
+            }
             Some(_) => verified(candidate, &draft, context),
             None => added(candidate, &mut draft, &around),
         };
@@ -93,12 +103,28 @@ pub fn inject(pod: &[u8], context: &Context<'_>) -> Result<Outcome, Error> {
     }
     carry::orphans(&draft.carried, &mut decisions, &pod);
     decisions.sort_by(|left, right| left.instance.cmp(&right.instance));
-    let denied = decisions.iter().any(|decision| decision.verdict == Verdict::Denied);
-    Ok(Outcome { decisions, patch: if denied { Patch::default() } else { patch::patch(draft) } })
+    let denied = decisions
+        .iter()
+        .any(|decision| decision.verdict == Verdict::Denied);
+    Ok(Outcome {
+        decisions,
+        patch: if denied {
+            Patch::default()
+        } else {
+            patch::patch(draft)
+        },
+    })
 }
 
 /// The three stages that one candidate goes through.
-fn add(pattern: &Pattern, instance: &Instance, settings: &Settings, draft: &Draft<'_>, around: &Surroundings<'_>, record: Record) -> Result<Additions, Problem> {
+fn add(
+    pattern: &Pattern,
+    instance: &Instance,
+    settings: &Settings,
+    draft: &Draft<'_>,
+    around: &Surroundings<'_>,
+    record: Record,
+) -> Result<Additions, Problem> {
     let fragment = render(pattern, instance, settings, draft, around)?;
     let additions = merge(draft, instance, pattern.spec.rank, fragment, record)?;
     check(draft, &additions)?;
@@ -107,7 +133,12 @@ fn add(pattern: &Pattern, instance: &Instance, settings: &Settings, draft: &Draf
 
 /// Adds a candidate to the draft, or says why not.
 fn added(candidate: Candidate, draft: &mut Draft<'_>, around: &Surroundings<'_>) -> Decision {
-    let Candidate { instance, pattern, force, mut decision } = candidate;
+    let Candidate {
+        instance,
+        pattern,
+        force,
+        mut decision,
+    } = candidate;
     let settings = match Settings::of(&decision.layers).complete(&pattern) {
         Ok(settings) => settings,
         Err(sentence) => {
@@ -119,7 +150,11 @@ fn added(candidate: Candidate, draft: &mut Draft<'_>, around: &Surroundings<'_>)
     };
     decision.params = settings.params.clone();
     let record = Record {
-        source: decision.sources.last().map(Source::short).unwrap_or_default(),
+        source: decision
+            .sources
+            .last()
+            .map(Source::short)
+            .unwrap_or_default(),
         pattern: decide::origin(&pattern.place),
         revision: pattern.revision.clone(),
         params: settings.hash(),
@@ -135,16 +170,22 @@ fn added(candidate: Candidate, draft: &mut Draft<'_>, around: &Surroundings<'_>)
             decision.verdict = Verdict::Skipped;
             decision.reason = Reason::Audited;
             decision.sentence = format!("audit: {} would inject it", decision.whence());
-            decision.warnings.push(format!("`{instance}`: {}", decision.sentence));
+            decision
+                .warnings
+                .push(format!("`{instance}`: {}", decision.sentence));
         }
         Ok(mut additions) => {
             decision.warnings.append(&mut additions.warnings);
             decision.record = Some(additions.record.clone());
-            decision.sentence = format!("{} {}", decision.whence(), match force {
-                Force::Required => "requires it",
-                Force::Asked => "asks for it",
-                Force::Offered | Force::Audited => "offers it",
-            });
+            decision.sentence = format!(
+                "{} {}",
+                decision.whence(),
+                match force {
+                    Force::Required => "requires it",
+                    Force::Asked => "asks for it",
+                    Force::Offered | Force::Audited => "offers it",
+                }
+            );
             draft.commit(additions);
         }
     }
@@ -178,7 +219,9 @@ fn afresh<'p>(pod: &'p Pod<'p>, context: &Context<'_>, recorded: &Status) -> Dra
     let mut draft = Draft::new(pod, Status::default());
     for candidate in inside_out(candidates) {
         let record = recorded.instances.get(&candidate.instance.to_string());
-        around.recorded_ports = record.map(|record| record.ports.clone()).unwrap_or_default();
+        around.recorded_ports = record
+            .map(|record| record.ports.clone())
+            .unwrap_or_default();
         added(candidate, &mut draft, &around);
     }
     draft
@@ -189,7 +232,12 @@ fn carried(pod: &Pod<'_>, decisions: &mut Vec<Decision>) -> Status {
     match Status::read(pod) {
         Ok(status) => status.unwrap_or_default(),
         Err(sentence) => {
-            decisions.push(Decision::denied(crate::keys::STATUS, Source::Status, Reason::InvalidStatus, sentence));
+            decisions.push(Decision::denied(
+                crate::keys::STATUS,
+                Source::Status,
+                Reason::InvalidStatus,
+                sentence,
+            ));
             Status::default()
         }
     }
@@ -199,19 +247,34 @@ fn carried(pod: &Pod<'_>, decisions: &mut Vec<Decision>) -> Status {
 fn inside_out(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     let key = |candidate: &Candidate| (candidate.pattern.spec.rank, candidate.instance.clone());
     candidates.sort_by_key(key);
-    let (mut interposers, mut ordered): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| candidate.pattern.spec.interpose.is_some());
+    let (mut interposers, mut ordered): (Vec<_>, Vec<_>) = candidates
+        .into_iter()
+        .partition(|candidate| candidate.pattern.spec.interpose.is_some());
     interposers.reverse();
     ordered.append(&mut interposers);
     ordered
 }
 
 /// The trial at load: one pattern, one Pod, nothing around it.
-pub(crate) fn attempt(pattern: &Pattern, params: serde_json::Value, pod: &[u8]) -> Result<(), Fault> {
+pub(crate) fn attempt(
+    pattern: &Pattern,
+    params: serde_json::Value,
+    pod: &[u8],
+) -> Result<(), Fault> {
     let fault = |problem: Problem| Fault::new(problem.path, problem.sentence);
     let pod = Pod::read(pod).map_err(|error| Fault::new("", error.to_string()))?;
-    let serde_json::Value::Object(params) = params else { return Ok(()) };
-    let settings = Settings { params, into: None, overrides: None };
-    let namespace = Namespace { name: "trial".to_owned(), ..Namespace::default() };
+    let serde_json::Value::Object(params) = params else {
+        return Ok(());
+    };
+    let settings = Settings {
+        params,
+        into: None,
+        overrides: None,
+    };
+    let namespace = Namespace {
+        name: "trial".to_owned(),
+        ..Namespace::default()
+    };
     let around = Surroundings {
         namespace: serde_json::json!({"name": namespace.name, "labels": {}, "annotations": {}}),
         image_registry: None,
@@ -219,5 +282,14 @@ pub(crate) fn attempt(pattern: &Pattern, params: serde_json::Value, pod: &[u8]) 
         spoken_for: Vec::new(),
     };
     let draft = Draft::new(&pod, Status::default());
-    add(pattern, &Instance::of(&pattern.name), &settings, &draft, &around, Record::default()).map(|_| ()).map_err(fault)
+    add(
+        pattern,
+        &Instance::of(&pattern.name),
+        &settings,
+        &draft,
+        &around,
+        Record::default(),
+    )
+    .map(|_| ())
+    .map_err(fault)
 }

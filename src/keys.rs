@@ -77,10 +77,19 @@ mod tests {
 
     #[test]
     fn only_the_domain_and_its_subdomains_are_ours() {
-        for key in ["outrigger.dev/status", "sidecar.outrigger.dev/https", "a.b.outrigger.dev/x"] {
+        for key in [
+            "outrigger.dev/status",
+            "sidecar.outrigger.dev/https",
+            "a.b.outrigger.dev/x",
+        ] {
             assert!(is_ours(key), "{key}");
         }
-        for key in ["notoutrigger.dev/x", "outrigger.dev", "outrigger.dev.evil/x", "example.com/outrigger.dev"] {
+        for key in [
+            "notoutrigger.dev/x",
+            "outrigger.dev",
+            "outrigger.dev.evil/x",
+            "example.com/outrigger.dev",
+        ] {
             assert!(!is_ours(key), "{key}");
         }
     }

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `outrigger` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    outrigger::cli::run()
+}

@@ -30,7 +30,10 @@ pub fn file_name(text: &str) -> bool {
 /// A port's name: at most 15 of a-z, 0-9 and `-`, at least one letter, no `--`, no `-` at an end (`IsValidPortName`).
 #[must_use]
 pub fn port_name(text: &str) -> bool {
-    text.len() <= 15 && dns_label(text) && !text.contains("--") && text.bytes().any(|byte| byte.is_ascii_lowercase())
+    text.len() <= 15
+        && dns_label(text)
+        && !text.contains("--")
+        && text.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
 /// An annotation's or label's key: `name` or `domain/name` (`IsQualifiedName`).
@@ -40,7 +43,8 @@ pub fn qualified_name(text: &str) -> bool {
         Some((domain, name)) => (Some(domain), name),
         None => (None, text),
     };
-    let domain_fits = domain.is_none_or(|domain| domain.len() <= 253 && domain.split('.').all(dns_label));
+    let domain_fits =
+        domain.is_none_or(|domain| domain.len() <= 253 && domain.split('.').all(dns_label));
     domain_fits && !name.is_empty() && label_value(name)
 }
 
@@ -51,7 +55,9 @@ pub fn label_value(text: &str) -> bool {
     text.len() <= MAX_LABEL
         && edge(text.bytes().next())
         && edge(text.bytes().next_back())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// One use of a pattern in one Pod: `<pattern>` or `<pattern>.<suffix>`.
@@ -65,7 +71,10 @@ impl Instance {
     /// The unsuffixed instance of `pattern`.
     #[must_use]
     pub fn of(pattern: &str) -> Self {
-        Self { pattern: pattern.to_owned(), suffix: None }
+        Self {
+            pattern: pattern.to_owned(),
+            suffix: None,
+        }
     }
 
     /// Reads `<pattern>[.<suffix>]`; the sentence says what is wrong with it.
@@ -74,16 +83,24 @@ impl Instance {
             Some((pattern, suffix)) => (pattern, Some(suffix)),
             None => (text, None),
         };
-        let fits = |part: &str, limit: usize| part.len() <= limit && dns_label(part) && !part.contains("--");
+        let fits = |part: &str, limit: usize| {
+            part.len() <= limit && dns_label(part) && !part.contains("--")
+        };
         if !fits(pattern, MAX_PATTERN) {
-            return Err(format!("`{}` is not a pattern's name", crate::text::excerpt(pattern, 63)));
+            return Err(format!(
+                "`{}` is not a pattern's name",
+                crate::text::excerpt(pattern, 63)
+            ));
         }
         match suffix {
             Some(suffix) if !fits(suffix, MAX_SUFFIX) => Err(format!(
                 "`{}` is not a suffix: expected at most {MAX_SUFFIX} of a-z, 0-9 and `-`, no `--`",
                 crate::text::excerpt(suffix, 63)
             )),
-            _ => Ok(Self { pattern: pattern.to_owned(), suffix: suffix.map(str::to_owned) }),
+            _ => Ok(Self {
+                pattern: pattern.to_owned(),
+                suffix: suffix.map(str::to_owned),
+            }),
         }
     }
 
@@ -112,11 +129,35 @@ mod tests {
 
     #[test]
     fn names_are_kubernetes_names() {
-        assert!(dns_label("a-1") && !dns_label("-a") && !dns_label("A") && !dns_label("") && !dns_label(&"a".repeat(64)));
-        assert!(port_name("http") && !port_name("8080") && !port_name("a--b") && !port_name("sixteen-letters-"));
-        assert!(qualified_name("prometheus.io/scrape") && qualified_name("a") && !qualified_name("a/b/c") && !qualified_name("/a") && !qualified_name("a/"));
-        assert!(label_value("") && label_value("a_B.c") && !label_value("-a") && !label_value("a b"));
-        assert!(file_name("envoy.yaml") && !file_name("../x") && !file_name("a..b") && !file_name("abcdefghijklmnopqrstuv"));
+        assert!(
+            dns_label("a-1")
+                && !dns_label("-a")
+                && !dns_label("A")
+                && !dns_label("")
+                && !dns_label(&"a".repeat(64))
+        );
+        assert!(
+            port_name("http")
+                && !port_name("8080")
+                && !port_name("a--b")
+                && !port_name("sixteen-letters-")
+        );
+        assert!(
+            qualified_name("prometheus.io/scrape")
+                && qualified_name("a")
+                && !qualified_name("a/b/c")
+                && !qualified_name("/a")
+                && !qualified_name("a/")
+        );
+        assert!(
+            label_value("") && label_value("a_B.c") && !label_value("-a") && !label_value("a b")
+        );
+        assert!(
+            file_name("envoy.yaml")
+                && !file_name("../x")
+                && !file_name("a..b")
+                && !file_name("abcdefghijklmnopqrstuv")
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod advice;
 mod fields;
 mod filters;
 mod load;
@@ -21,6 +22,7 @@ mod schema;
 mod template;
 mod trial;
 
+pub use advice::advice;
 pub use load::Pattern;
 pub use schema::Schema;
 pub(crate) use template::Scope;
@@ -176,7 +178,9 @@ fn yes() -> bool {
 }
 
 fn default_override() -> Vec<String> {
-    ["image", "imagePullPolicy", "resources", "env"].map(str::to_owned).to_vec()
+    ["image", "imagePullPolicy", "resources", "env"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// Something wrong in a pattern or binding: where, and one sentence.
@@ -190,7 +194,10 @@ pub struct Fault {
 
 impl Fault {
     pub(crate) fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
+        Self {
+            path: path.into(),
+            message: message.into(),
+        }
     }
 
     /// The fault as seen from the object around it.
@@ -207,7 +214,11 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "`{}`: {}", self.path, self.message) }
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "`{}`: {}", self.path, self.message)
+        }
     }
 }
 
@@ -222,16 +233,25 @@ pub(crate) fn typed<'de, T: Deserialize<'de>>(value: &'de Value) -> Result<T, Fa
 
 /// serde lists every field it knows; people want the nearest one.
 fn spelling(message: &str) -> String {
-    let Some(rest) = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `")) else {
+    let Some(rest) = message
+        .strip_prefix("unknown field `")
+        .or_else(|| message.strip_prefix("unknown variant `"))
+    else {
         return message.to_owned();
     };
     let mut quoted = rest.split('`').step_by(2);
     let word = quoted.next().unwrap_or_default();
     match crate::text::did_you_mean(word, quoted) {
-        Some(near) => format!("{}: did you mean `{near}`?", message.split(", expected").next().unwrap_or(message)),
+        Some(near) => format!(
+            "{}: did you mean `{near}`?",
+            message.split(", expected").next().unwrap_or(message)
+        ),
         None => message.to_owned(),
     }
 }
 
-pub(crate) use fields::{container as check_container, env as check_env, mount as check_mount, secret as check_secret, volume as check_volume};
+pub(crate) use fields::{
+    container as check_container, env as check_env, mount as check_mount, secret as check_secret,
+    volume as check_volume,
+};
 pub(crate) use schema::plain;

@@ -20,7 +20,10 @@ use crate::keys;
 pub enum Error {
     /// Not JSON, or a field that we read has a type that no Pod has.
     #[error("not a Pod: at `{path}`: {source}")]
-    Shape { path: String, source: serde_json::Error },
+    Shape {
+        path: String,
+        source: serde_json::Error,
+    },
     /// JSON that ends early or is no JSON.
     #[error("not a Pod: {0}")]
     Syntax(serde_json::Error),
@@ -162,7 +165,9 @@ impl<'a> Pairs<'a> {
 pub fn string<'a>(raw: &'a RawValue) -> Option<Cow<'a, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::from_str::<Text<'a>>(raw.get()).ok().map(|Text(text)| text)
+    serde_json::from_str::<Text<'a>>(raw.get())
+        .ok()
+        .map(|Text(text)| text)
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
@@ -213,7 +218,8 @@ impl<'a> Pod<'a> {
 
     /// The whole Pod, parsed on first use: for CEL and for templates that say `pod`. Null if it nests deeper than a parser may go.
     pub fn value(&self) -> &Value {
-        self.value.get_or_init(|| serde_json::from_slice(self.bytes).unwrap_or_default())
+        self.value
+            .get_or_init(|| serde_json::from_slice(self.bytes).unwrap_or_default())
     }
 
     /// The annotation's text; `None` where it is absent or no string.
@@ -233,8 +239,24 @@ impl<'a> Pod<'a> {
         let regular = self.spec.containers.iter().enumerate();
         let init = self.spec.init_containers.iter().flatten().enumerate();
         regular
-            .map(|(index, container)| (Slot { list: List::Regular, index }, container))
-            .chain(init.map(|(index, container)| (Slot { list: List::Init, index }, container)))
+            .map(|(index, container)| {
+                (
+                    Slot {
+                        list: List::Regular,
+                        index,
+                    },
+                    container,
+                )
+            })
+            .chain(init.map(|(index, container)| {
+                (
+                    Slot {
+                        list: List::Init,
+                        index,
+                    },
+                    container,
+                )
+            }))
     }
 
     /// True where the Pod will run on Windows nodes, as far as admission can know.
@@ -286,7 +308,10 @@ fn explain(bytes: &[u8], error: serde_json::Error) -> Error {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     match serde_path_to_error::deserialize::<_, Parts<'_>>(&mut deserializer) {
         Ok(_) => Error::Syntax(error),
-        Err(traced) => Error::Shape { path: traced.path().to_string(), source: traced.into_inner() },
+        Err(traced) => Error::Shape {
+            path: traced.path().to_string(),
+            source: traced.into_inner(),
+        },
     }
 }
 
@@ -296,7 +321,10 @@ mod tests {
 
     #[test]
     fn nulls_count_as_absent() {
-        let pod = Pod::read(br#"{"metadata":null,"spec":{"containers":[],"volumes":null,"hostNetwork":null}}"#).unwrap();
+        let pod = Pod::read(
+            br#"{"metadata":null,"spec":{"containers":[],"volumes":null,"hostNetwork":null}}"#,
+        )
+        .unwrap();
         assert!(!pod.has_metadata && pod.metadata.annotations.is_none());
         assert!(pod.spec.volumes.is_none());
         assert_eq!(pod.containers().count(), 0);
@@ -304,13 +332,16 @@ mod tests {
 
     #[test]
     fn escaped_strings_are_unescaped() {
-        let pod = Pod::read(br#"{"metadata":{"annotations":{"a\/b":"x\ny"}},"spec":{"containers":[]}}"#).unwrap();
+        let pod =
+            Pod::read(br#"{"metadata":{"annotations":{"a\/b":"x\ny"}},"spec":{"containers":[]}}"#)
+                .unwrap();
         assert_eq!(pod.annotation("a/b").unwrap(), "x\ny");
     }
 
     #[test]
     fn the_wrong_shape_is_named() {
-        let error = Pod::read(br#"{"spec":{"containers":[{"ports":[{"containerPort":"80"}]}]}}"#).unwrap_err();
+        let error = Pod::read(br#"{"spec":{"containers":[{"ports":[{"containerPort":"80"}]}]}}"#)
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "not a Pod: at `spec.containers[0].ports[0].containerPort`: invalid type: string \"80\", expected i64 at line 1 column 54"

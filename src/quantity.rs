@@ -19,7 +19,9 @@ impl Quantity {
     /// Its value where it is a whole number that is not negative.
     #[must_use]
     pub fn whole(self) -> Option<u64> {
-        (self.0 % NANOS == 0).then(|| u64::try_from(self.0 / NANOS).ok()).flatten()
+        (self.0 % NANOS == 0)
+            .then(|| u64::try_from(self.0 / NANOS).ok())
+            .flatten()
     }
 
     /// The sum; saturates.
@@ -33,7 +35,9 @@ impl FromStr for Quantity {
     type Err = NotAQuantity;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text).map(Self).ok_or_else(|| NotAQuantity(crate::text::excerpt(text, 40)))
+        parse(text)
+            .map(Self)
+            .ok_or_else(|| NotAQuantity(crate::text::excerpt(text, 40)))
     }
 }
 
@@ -42,21 +46,35 @@ fn parse(text: &str) -> Option<i128> {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
-    let end = unsigned.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(unsigned.len());
+    let end = unsigned
+        .find(|character: char| !character.is_ascii_digit() && character != '.')
+        .unwrap_or(unsigned.len());
     let (number, suffix) = unsigned.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') || whole.len() > 18 {
         return None;
     }
     let multiplier = multiplier(suffix)?;
-    let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let whole: i128 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
     // What is below a billionth rounds up, away from zero, as in the API server.
     let (kept, lost) = fraction.split_at(fraction.len().min(18));
-    let digits: i128 = if kept.is_empty() { 0 } else { kept.parse().ok()? };
+    let digits: i128 = if kept.is_empty() {
+        0
+    } else {
+        kept.parse().ok()?
+    };
     let scale = 10_i128.checked_pow(u32::try_from(kept.len()).ok()?)?;
     let up = i128::from(lost.bytes().any(|digit| digit != b'0'));
     let (over, under) = multiplier;
-    let numerator = whole.checked_mul(scale)?.checked_add(digits)?.checked_mul(over)?.checked_add(up)?;
+    let numerator = whole
+        .checked_mul(scale)?
+        .checked_add(digits)?
+        .checked_mul(over)?
+        .checked_add(up)?;
     let denominator = scale.checked_mul(under)?;
     let nanos = numerator.checked_mul(NANOS)?;
     Some(sign * (nanos / denominator + i128::from(nanos % denominator != 0)))
@@ -100,7 +118,9 @@ pub fn duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let end = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
         let (number, tail) = rest.split_at(end);
-        let unit_end = tail.find(|character: char| character.is_ascii_digit() || character == '.').unwrap_or(tail.len());
+        let unit_end = tail
+            .find(|character: char| character.is_ascii_digit() || character == '.')
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
         let unit = match unit {
             "ns" => 1e-9,
@@ -128,7 +148,16 @@ mod tests {
 
     #[test]
     fn notations_of_one_amount_are_equal() {
-        for same in [["1", "1000m"], ["0.1", "100m"], ["1Ki", "1024"], ["1e3", "1k"], ["1.5Gi", "1536Mi"], ["1E", "1e18"], [".5", "500m"], ["5.", "5"]] {
+        for same in [
+            ["1", "1000m"],
+            ["0.1", "100m"],
+            ["1Ki", "1024"],
+            ["1e3", "1k"],
+            ["1.5Gi", "1536Mi"],
+            ["1E", "1e18"],
+            [".5", "500m"],
+            ["5.", "5"],
+        ] {
             assert_eq!(quantity(same[0]), quantity(same[1]));
         }
         assert!(quantity("100m") < quantity("0.2"));
@@ -139,7 +168,19 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for text in ["", ".", "x", "1 Mi", "1mi", "1.2.3", "--1", "1ee3", "9999999999999999999999", "1e99", "Mi"] {
+        for text in [
+            "",
+            ".",
+            "x",
+            "1 Mi",
+            "1mi",
+            "1.2.3",
+            "--1",
+            "1ee3",
+            "9999999999999999999999",
+            "1e99",
+            "Mi",
+        ] {
             assert!(text.parse::<Quantity>().is_err(), "{text}");
         }
     }

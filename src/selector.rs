@@ -40,9 +40,15 @@ pub enum Operator {
 impl Selector {
     /// Whether the labels, looked up by `label`, satisfy the selector.
     pub fn matches<'a, T: AsRef<str>>(&self, label: impl Fn(&str) -> Option<T> + 'a) -> bool {
-        let Self { match_labels, match_expressions } = self;
-        match_labels.iter().all(|(key, value)| label(key).is_some_and(|label| Some(label.as_ref()) == value.as_str()))
-            && match_expressions.iter().all(|requirement| requirement.matches(label(&requirement.key)))
+        let Self {
+            match_labels,
+            match_expressions,
+        } = self;
+        match_labels.iter().all(|(key, value)| {
+            label(key).is_some_and(|label| Some(label.as_ref()) == value.as_str())
+        }) && match_expressions
+            .iter()
+            .all(|requirement| requirement.matches(label(&requirement.key)))
     }
 
     /// What the API server would refuse (`ValidateLabelSelector`).
@@ -50,18 +56,39 @@ impl Selector {
         let mut faults = Vec::new();
         for (key, value) in &self.match_labels {
             if !qualified_name(key) || !value.as_str().is_some_and(label_value) {
-                faults.push(Fault::new("matchLabels", format!("`{key}: {}` is not a label", crate::pattern::plain(value))));
+                faults.push(Fault::new(
+                    "matchLabels",
+                    format!("`{key}: {}` is not a label", crate::pattern::plain(value)),
+                ));
             }
         }
-        for (index, Requirement { key, operator, values }) in self.match_expressions.iter().enumerate() {
+        for (
+            index,
+            Requirement {
+                key,
+                operator,
+                values,
+            },
+        ) in self.match_expressions.iter().enumerate()
+        {
             let path = format!("matchExpressions[{index}]");
             if !qualified_name(key) {
-                faults.push(Fault::new(format!("{path}.key"), format!("`{key}` is not a label's key")));
+                faults.push(Fault::new(
+                    format!("{path}.key"),
+                    format!("`{key}` is not a label's key"),
+                ));
             }
             let takes_values = matches!(operator, Operator::In | Operator::NotIn);
             if takes_values == values.is_empty() {
-                let rule = if takes_values { "needs values" } else { "takes no values" };
-                faults.push(Fault::new(format!("{path}.values"), format!("`{operator:?}` {rule}")));
+                let rule = if takes_values {
+                    "needs values"
+                } else {
+                    "takes no values"
+                };
+                faults.push(Fault::new(
+                    format!("{path}.values"),
+                    format!("`{operator:?}` {rule}"),
+                ));
             }
         }
         faults
@@ -71,7 +98,11 @@ impl Selector {
 impl Requirement {
     /// An absent label satisfies `NotIn`, as in Kubernetes.
     fn matches<T: AsRef<str>>(&self, label: Option<T>) -> bool {
-        let among = || label.as_ref().is_some_and(|label| self.values.iter().any(|value| value == label.as_ref()));
+        let among = || {
+            label
+                .as_ref()
+                .is_some_and(|label| self.values.iter().any(|value| value == label.as_ref()))
+        };
         match self.operator {
             Operator::In => among(),
             Operator::NotIn => !among(),
@@ -103,13 +134,34 @@ mod tests {
             (json!({"matchLabels": {"app": "shop", "tier": "web"}}), true),
             (json!({"matchLabels": {"app": "shop", "tier": "db"}}), false),
             (json!({"matchLabels": {"absent": ""}}), false),
-            (json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "shop"]}]}), true),
-            (json!({"matchExpressions": [{"key": "absent", "operator": "In", "values": ["a"]}]}), false),
-            (json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["shop"]}]}), false),
-            (json!({"matchExpressions": [{"key": "absent", "operator": "NotIn", "values": ["shop"]}]}), true),
-            (json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]}), true),
-            (json!({"matchExpressions": [{"key": "absent", "operator": "DoesNotExist"}]}), true),
-            (json!({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}), false),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "shop"]}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "absent", "operator": "In", "values": ["a"]}]}),
+                false,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["shop"]}]}),
+                false,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "absent", "operator": "NotIn", "values": ["shop"]}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "absent", "operator": "DoesNotExist"}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}),
+                false,
+            ),
         ] {
             assert_eq!(matches(selector.clone()), expected, "{selector}");
         }
@@ -117,9 +169,27 @@ mod tests {
 
     #[test]
     fn what_the_api_server_refuses_is_refused() {
-        let faults = |selector: Value| serde_json::from_value::<Selector>(selector).unwrap().faults().iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(faults(json!({"matchLabels": {"a b": "c"}})), ["`matchLabels`: `a b: c` is not a label"]);
-        assert_eq!(faults(json!({"matchExpressions": [{"key": "a", "operator": "In"}]})), ["`matchExpressions[0].values`: `In` needs values"]);
-        assert_eq!(faults(json!({"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]})), ["`matchExpressions[0].values`: `Exists` takes no values"]);
+        let faults = |selector: Value| {
+            serde_json::from_value::<Selector>(selector)
+                .unwrap()
+                .faults()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            faults(json!({"matchLabels": {"a b": "c"}})),
+            ["`matchLabels`: `a b: c` is not a label"]
+        );
+        assert_eq!(
+            faults(json!({"matchExpressions": [{"key": "a", "operator": "In"}]})),
+            ["`matchExpressions[0].values`: `In` needs values"]
+        );
+        assert_eq!(
+            faults(
+                json!({"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]})
+            ),
+            ["`matchExpressions[0].values`: `Exists` takes no values"]
+        );
     }
 }

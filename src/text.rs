@@ -4,7 +4,10 @@ use std::fmt::Display;
 
 /// `, did you mean …`: the nearest of `known` to `word`, if one is near.
 #[must_use]
-pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn did_you_mean<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     known
         .into_iter()
         .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
@@ -16,7 +19,9 @@ pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a s
 /// ``: did you mean `x`?``, or nothing.
 #[must_use]
 pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    did_you_mean(word, known).map(|near| format!(": did you mean `{near}`?")).unwrap_or_default()
+    did_you_mean(word, known)
+        .map(|near| format!(": did you mean `{near}`?"))
+        .unwrap_or_default()
 }
 
 /// `` `a`, `b` or `c` ``.
@@ -43,7 +48,13 @@ fn list<T: Display>(items: impl IntoIterator<Item = T>, word: &str) -> String {
 /// `text` on one line, at most `limit` characters, the cut marked with `…`; control characters become spaces.
 #[must_use]
 pub(crate) fn excerpt(text: &str, limit: usize) -> String {
-    let mut characters = text.chars().map(|character| if character.is_control() { ' ' } else { character });
+    let mut characters = text.chars().map(|character| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    });
     let mut short: String = characters.by_ref().take(limit).collect();
     if characters.next().is_some() {
         short.pop();
@@ -58,7 +69,10 @@ mod tests {
 
     #[test]
     fn near_words_are_suggested() {
-        assert_eq!(did_you_mean("redis-metrisc", ["https", "redis-metrics", "redis-shard"]), Some("redis-metrics"));
+        assert_eq!(
+            did_you_mean("redis-metrisc", ["https", "redis-metrics", "redis-shard"]),
+            Some("redis-metrics")
+        );
         assert_eq!(did_you_mean("zzz", ["https"]), None);
     }
 

@@ -53,7 +53,9 @@ pub fn read_annotation(text: &str) -> Result<Value, Error> {
 fn integers(value: &mut Value) {
     match value {
         Value::Number(number) => {
-            let whole = number.as_f64().filter(|float| number.is_f64() && float.abs() < 9e15 && float.trunc() == *float);
+            let whole = number
+                .as_f64()
+                .filter(|float| number.is_f64() && float.abs() < 9e15 && float.trunc() == *float);
             if let Some(float) = whole {
                 *value = Value::from(float as i64);
             }
@@ -77,18 +79,26 @@ fn sentence(error: &SaphyrError) -> Error {
     let place = error
         .location()
         .filter(|location| location.line() > 0)
-        .map(|location| Place { line: location.line(), column: location.column() });
+        .map(|location| Place {
+            line: location.line(),
+            column: location.column(),
+        });
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or(&text);
-    Error { message: text.lines().next().unwrap_or_default().trim().to_owned(), place }
+    Error {
+        message: text.lines().next().unwrap_or_default().trim().to_owned(),
+        place,
+    }
 }
 
 /// Writes one document, block style, in the order of the value.
 pub fn write(value: &Value) -> Result<String, Error> {
     let options = serde_saphyr::ser_options! { compact_list_indent: true, yaml_12: false };
     let mut text = String::new();
-    serde_saphyr::to_fmt_writer_with_options(&mut text, value, options)
-        .map_err(|error| Error { message: error.to_string(), place: None })?;
+    serde_saphyr::to_fmt_writer_with_options(&mut text, value, options).map_err(|error| Error {
+        message: error.to_string(),
+        place: None,
+    })?;
     Ok(text)
 }
 
@@ -134,7 +144,13 @@ struct Cursor<'p> {
 
 impl Cursor<'_> {
     /// Walks one node; `depth` is how much of the path led to it, `usize::MAX` once it has been left.
-    fn node<'a>(&mut self, parser: &mut Parser<'a>, event: granit_parser::Event<'a>, span: granit_parser::Span, depth: usize) -> Option<()> {
+    fn node<'a>(
+        &mut self,
+        parser: &mut Parser<'a>,
+        event: granit_parser::Event<'a>,
+        span: granit_parser::Span,
+        depth: usize,
+    ) -> Option<()> {
         use granit_parser::Event;
         if depth == self.path.len() && self.best.is_none() || depth == 0 {
             self.best = Some(place(&span));
@@ -152,7 +168,12 @@ impl Cursor<'_> {
                     self.node(parser, key, key_span, usize::MAX - 1);
                 }
                 let (value, value_span) = parser.next_event()?.ok()?;
-                self.node(parser, value, value_span, if hit { depth + 1 } else { usize::MAX - 1 });
+                self.node(
+                    parser,
+                    value,
+                    value_span,
+                    if hit { depth + 1 } else { usize::MAX - 1 },
+                );
             },
             Event::SequenceStart(..) => {
                 for index in 0.. {
@@ -164,7 +185,12 @@ impl Cursor<'_> {
                     if hit {
                         self.best = Some(place(&item_span));
                     }
-                    self.node(parser, item, item_span, if hit { depth + 1 } else { usize::MAX - 1 });
+                    self.node(
+                        parser,
+                        item,
+                        item_span,
+                        if hit { depth + 1 } else { usize::MAX - 1 },
+                    );
                 }
                 Some(())
             }
@@ -174,7 +200,10 @@ impl Cursor<'_> {
 }
 
 fn place(span: &granit_parser::Span) -> Place {
-    Place { line: span.start.line() as u64, column: span.start.col() as u64 + 1 }
+    Place {
+        line: span.start.line() as u64,
+        column: span.start.col() as u64 + 1,
+    }
 }
 
 #[cfg(test)]
@@ -185,8 +214,14 @@ mod tests {
     #[test]
     fn files_are_yaml_1_1_and_annotations_1_2() {
         let text = "{a: no, b: yes, c: on, d: true, e: 0644, f: 1.5, g: ~, h: 'no', i: 8080.0}";
-        assert_eq!(read(text).unwrap(), json!({"a":false,"b":true,"c":true,"d":true,"e":420,"f":1.5,"g":null,"h":"no","i":8080.0}));
-        assert_eq!(read_annotation(text).unwrap(), json!({"a":"no","b":"yes","c":"on","d":true,"e":644,"f":1.5,"g":null,"h":"no","i":8080}));
+        assert_eq!(
+            read(text).unwrap(),
+            json!({"a":false,"b":true,"c":true,"d":true,"e":420,"f":1.5,"g":null,"h":"no","i":8080.0})
+        );
+        assert_eq!(
+            read_annotation(text).unwrap(),
+            json!({"a":"no","b":"yes","c":"on","d":true,"e":644,"f":1.5,"g":null,"h":"no","i":8080})
+        );
     }
 
     #[test]
@@ -214,11 +249,53 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back_as_a_string_in_yaml_1_1_too() {
-        for text in ["yes", "no", "on", "off", "y", "n", "~", "null", "012", "0x1F", "1e3", "1_000", "12:30:45", ".inf", "=", "<<", "- a", "a: b", "#c", "", " x ", "2001-01-01", "true", "1.5", "0b1", "a\nb\n", "\u{7f}"] {
+        for text in [
+            "yes",
+            "no",
+            "on",
+            "off",
+            "y",
+            "n",
+            "~",
+            "null",
+            "012",
+            "0x1F",
+            "1e3",
+            "1_000",
+            "12:30:45",
+            ".inf",
+            "=",
+            "<<",
+            "- a",
+            "a: b",
+            "#c",
+            "",
+            " x ",
+            "2001-01-01",
+            "true",
+            "1.5",
+            "0b1",
+            "a\nb\n",
+            "\u{7f}",
+        ] {
             let written = write(&json!({"k": text})).unwrap();
             assert_eq!(read(&written).unwrap(), json!({"k": text}), "{written}");
         }
-        for text in ["yes", "no", "on", "off", "y", "n", "012", "0x1F", "1e3", "1_000", "12:30:45", "2001-01-01", "0b1"] {
+        for text in [
+            "yes",
+            "no",
+            "on",
+            "off",
+            "y",
+            "n",
+            "012",
+            "0x1F",
+            "1e3",
+            "1_000",
+            "12:30:45",
+            "2001-01-01",
+            "0b1",
+        ] {
             let written = write(&json!({"k": text})).unwrap();
             assert!(written.contains('"') || written.contains('\''), "{written}");
         }
@@ -229,7 +306,10 @@ mod tests {
         let text = "# c\nmetadata:\n  annotations:\n    a/b.c: x\nspec:\n  list:\n  - name: a\n  - name: b\n    deep: {q: 1}\n";
         let at = |path: &[Step]| locate(text, path).map(|place| (place.line, place.column));
         let key = |text: &str| Step::Key(text.to_owned());
-        assert_eq!(at(&[key("metadata"), key("annotations"), key("a/b.c")]), Some((4, 5)));
+        assert_eq!(
+            at(&[key("metadata"), key("annotations"), key("a/b.c")]),
+            Some((4, 5))
+        );
         assert_eq!(at(&steps("spec.list[1].deep.q")), Some((9, 12)));
         assert_eq!(at(&steps("spec.list[7].name")), Some((6, 3)));
         assert_eq!(at(&[]), Some((2, 1)));

@@ -40,27 +40,57 @@ impl Wish {
 
 /// True for the annotations that we write ourselves.
 pub(crate) fn is_record(key: &str) -> bool {
-    key == keys::STATUS || key.strip_prefix(keys::FILES_PREFIX).is_some_and(|rest| rest.starts_with('/'))
+    key == keys::STATUS
+        || key
+            .strip_prefix(keys::FILES_PREFIX)
+            .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Reads a key that [`keys::is_ours`].
 pub(crate) fn key(text: &str, context: &Context<'_>) -> Result<(Instance, Key), String> {
     let (domain, name) = text.split_once('/').unwrap_or((text, ""));
     let roles = || Role::ALL.iter().map(|role| role.as_str());
-    let Some(role) = domain.strip_suffix(keys::GROUP).and_then(|rest| Role::parse(rest.trim_end_matches('.'))) else {
-        let word = domain.strip_suffix(keys::GROUP).unwrap_or_default().trim_end_matches('.');
-        let pattern = context.catalog.find(name.split('.').next().unwrap_or_default(), &context.namespace.name);
+    let Some(role) = domain
+        .strip_suffix(keys::GROUP)
+        .and_then(|rest| Role::parse(rest.trim_end_matches('.')))
+    else {
+        let word = domain
+            .strip_suffix(keys::GROUP)
+            .unwrap_or_default()
+            .trim_end_matches('.');
+        let pattern = context.catalog.find(
+            name.split('.').next().unwrap_or_default(),
+            &context.namespace.name,
+        );
         let hint = match pattern {
-            Some(pattern) => format!(": did you mean `{}.{}/{name}`?", pattern.spec.role, keys::GROUP),
+            Some(pattern) => format!(
+                ": did you mean `{}.{}/{name}`?",
+                pattern.spec.role,
+                keys::GROUP
+            ),
             None => match suggestion(word, roles()) {
-                near if near.is_empty() => format!(", expected `<role>.{}/<pattern>` with the role {}", keys::GROUP, or_list(roles())),
+                near if near.is_empty() => format!(
+                    ", expected `<role>.{}/<pattern>` with the role {}",
+                    keys::GROUP,
+                    or_list(roles())
+                ),
                 near => near,
             },
         };
-        return Err(format!("annotation `{}` means nothing to Outrigger{hint}", excerpt(text, 120)));
+        return Err(format!(
+            "annotation `{}` means nothing to Outrigger{hint}",
+            excerpt(text, 120)
+        ));
     };
-    let instance = Instance::parse(name).map_err(|sentence| format!("annotation `{}`: {sentence}", excerpt(text, 120)))?;
-    Ok((instance, Key { role, instance: name.to_owned() }))
+    let instance = Instance::parse(name)
+        .map_err(|sentence| format!("annotation `{}`: {sentence}", excerpt(text, 120)))?;
+    Ok((
+        instance,
+        Key {
+            role,
+            instance: name.to_owned(),
+        },
+    ))
 }
 
 /// Reads an annotation's value; `key` is only for the sentence.
@@ -72,7 +102,11 @@ pub(crate) fn wish(key: &str, value: &str) -> Result<Wish, String> {
         _ => {}
     }
     if value.len() > yaml::MAX_ANNOTATION {
-        return Err(format!("annotation `{key}` is {} bytes long, expected at most {}", value.len(), yaml::MAX_ANNOTATION));
+        return Err(format!(
+            "annotation `{key}` is {} bytes long, expected at most {}",
+            value.len(),
+            yaml::MAX_ANNOTATION
+        ));
     }
     match yaml::read_annotation(value) {
         Ok(Value::Object(params)) => Ok(Wish::Ask(params)),
@@ -81,8 +115,15 @@ pub(crate) fn wish(key: &str, value: &str) -> Result<Wish, String> {
             excerpt(value, 60)
         )),
         Err(error) => {
-            let place = error.place.map(|place| format!(" at line {}, column {}", place.line, place.column)).unwrap_or_default();
-            Err(format!("annotation `{key}` is not YAML{place}: {} in `{}`", error.message, excerpt(value, 60)))
+            let place = error
+                .place
+                .map(|place| format!(" at line {}, column {}", place.line, place.column))
+                .unwrap_or_default();
+            Err(format!(
+                "annotation `{key}` is not YAML{place}: {} in `{}`",
+                error.message,
+                excerpt(value, 60)
+            ))
         }
     }
 }

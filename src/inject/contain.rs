@@ -16,18 +16,40 @@ pub(crate) fn contains(actual: &Value, wanted: &Value) -> bool {
 
 fn inside(actual: &Value, wanted: &Value, field: &str) -> bool {
     match (actual, wanted) {
-        (Value::Object(actual), Value::Object(wanted)) => wanted.iter().all(|(key, value)| match actual.get(key) {
-            Some(there) => inside(there, value, if matches!(field, "requests" | "limits") { field } else { key }),
-            None => is_empty(value, key),
-        }),
+        (Value::Object(actual), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, value)| match actual.get(key) {
+                Some(there) => inside(
+                    there,
+                    value,
+                    if matches!(field, "requests" | "limits") {
+                        field
+                    } else {
+                        key
+                    },
+                ),
+                None => is_empty(value, key),
+            })
+        }
         (Value::Array(actual), Value::Array(wanted)) => match key(field) {
             Some(key) => wanted.iter().all(|value| {
                 let id = value.get(key);
-                actual.iter().any(|there| there.get(key) == id && inside(there, value, ""))
+                actual
+                    .iter()
+                    .any(|there| there.get(key) == id && inside(there, value, ""))
             }),
-            None => actual.len() == wanted.len() && actual.iter().zip(wanted).all(|(there, value)| inside(there, value, "")),
+            None => {
+                actual.len() == wanted.len()
+                    && actual
+                        .iter()
+                        .zip(wanted)
+                        .all(|(there, value)| inside(there, value, ""))
+            }
         },
-        (Value::String(there), Value::String(value)) if matches!(field, "requests" | "limits" | "sizeLimit") => same_amount(there, value),
+        (Value::String(there), Value::String(value))
+            if matches!(field, "requests" | "limits" | "sizeLimit") =>
+        {
+            same_amount(there, value)
+        }
         (there, Value::Null) => is_empty(there, field),
         _ => actual == wanted,
     }

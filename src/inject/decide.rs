@@ -91,12 +91,20 @@ pub(crate) fn decide(pod: &Pod<'_>, context: &Context<'_>) -> Plan {
     let subject = Subject::new(pod, context.namespace);
     for binding in context.catalog.cluster_bindings() {
         if matches(binding, pod, context, &subject) {
-            claims.entry(binding.instance.clone()).or_default().cluster_bindings.push(binding);
+            claims
+                .entry(binding.instance.clone())
+                .or_default()
+                .cluster_bindings
+                .push(binding);
         }
     }
     for binding in context.catalog.namespace_bindings(&context.namespace.name) {
         if matches(binding, pod, context, &subject) {
-            claims.entry(binding.instance.clone()).or_default().namespace_bindings.push(binding);
+            claims
+                .entry(binding.instance.clone())
+                .or_default()
+                .namespace_bindings
+                .push(binding);
         }
     }
     let labels = (pod_label, namespace_label(context));
@@ -123,21 +131,59 @@ struct Facts {
 fn judge(facts: Facts) -> Reason {
     match facts {
         Facts { required: true, .. } => Reason::Required,
-        Facts { pod_disabled: true, .. } => Reason::OptedOut,
-        Facts { pod: Some(false), .. } => Reason::DeclinedByPod,
-        Facts { pod: Some(true), .. } => Reason::Asked,
-        Facts { namespace_disabled: true, .. } | Facts { namespace: Some(false), .. } => Reason::DeclinedByNamespace,
-        Facts { cluster_binding: true, .. } => Reason::Offered,
-        Facts { namespace_enabled: true, namespace: Some(true), .. } | Facts { namespace_enabled: true, namespace_binding: true, .. } => Reason::Offered,
+        Facts {
+            pod_disabled: true, ..
+        } => Reason::OptedOut,
+        Facts {
+            pod: Some(false), ..
+        } => Reason::DeclinedByPod,
+        Facts {
+            pod: Some(true), ..
+        } => Reason::Asked,
+        Facts {
+            namespace_disabled: true,
+            ..
+        }
+        | Facts {
+            namespace: Some(false),
+            ..
+        } => Reason::DeclinedByNamespace,
+        Facts {
+            cluster_binding: true,
+            ..
+        } => Reason::Offered,
+        Facts {
+            namespace_enabled: true,
+            namespace: Some(true),
+            ..
+        }
+        | Facts {
+            namespace_enabled: true,
+            namespace_binding: true,
+            ..
+        } => Reason::Offered,
         _ => Reason::NamespaceNotEnabled,
     }
 }
 
 /// Applies the table to one instance.
-fn resolve(instance: Instance, claims: &Claims<'_>, labels: (Label, Label), pod: &Pod<'_>, context: &Context<'_>, plan: &mut Plan) {
+fn resolve(
+    instance: Instance,
+    claims: &Claims<'_>,
+    labels: (Label, Label),
+    pod: &Pod<'_>,
+    context: &Context<'_>,
+    plan: &mut Plan,
+) {
     let enforced = judge(facts(claims, labels, Mode::Enforce));
-    let audited = claims.bindings().any(|binding| binding.spec.mode == Mode::Audit);
-    let says_something = claims.pod.is_some() || claims.namespace.is_some() || claims.bindings().any(|binding| binding.spec.mode == Mode::Enforce);
+    let audited = claims
+        .bindings()
+        .any(|binding| binding.spec.mode == Mode::Audit);
+    let says_something = claims.pod.is_some()
+        || claims.namespace.is_some()
+        || claims
+            .bindings()
+            .any(|binding| binding.spec.mode == Mode::Enforce);
     let (reason, mode) = if audited && !enforced.injects() {
         let tried = judge(facts(claims, labels, Mode::Audit));
         match (tried.injects(), says_something) {
@@ -151,11 +197,17 @@ fn resolve(instance: Instance, claims: &Claims<'_>, labels: (Label, Label), pod:
     let sources = claims.sources(mode);
     let Some(pattern) = claims.pattern(&instance, reason, mode, context) else {
         let known = context.catalog.patterns(&context.namespace.name);
-        let near = suggestion(&instance.pattern, known.iter().map(|pattern| pattern.name.as_str()));
+        let near = suggestion(
+            &instance.pattern,
+            known.iter().map(|pattern| pattern.name.as_str()),
+        );
         let mut decision = Decision::new(instance.to_string(), sources, Reason::UnknownPattern);
         let whence = decision.whence();
         decision.sentence = if near.is_empty() {
-            format!("{whence}: there is no pattern `{}`; `outrigger catalog list` shows those there are", instance.pattern)
+            format!(
+                "{whence}: there is no pattern `{}`; `outrigger catalog list` shows those there are",
+                instance.pattern
+            )
         } else {
             format!("{whence}: there is no pattern `{}`{near}", instance.pattern)
         };
@@ -180,7 +232,11 @@ fn resolve(instance: Instance, claims: &Claims<'_>, labels: (Label, Label), pod:
     if !reason.injects() {
         decision.skip(reason);
         if reason == Reason::OptedOut && matches!(claims.pod, Some((_, Wish::Ask(_)))) {
-            decision.warnings.push(format!("`{instance}` is asked for, but the label `{}: {}` opts the Pod out", keys::INJECTION, keys::DISABLED));
+            decision.warnings.push(format!(
+                "`{instance}` is asked for, but the label `{}: {}` opts the Pod out",
+                keys::INJECTION,
+                keys::DISABLED
+            ));
         }
         plan.settled.push(decision);
         return;
@@ -192,12 +248,22 @@ fn resolve(instance: Instance, claims: &Claims<'_>, labels: (Label, Label), pod:
         _ => Force::Offered,
     };
     decision.layers = claims.layers(&pattern, mode, labels.0, context, &mut decision.warnings);
-    plan.candidates.push(Candidate { instance, pattern, force, decision });
+    plan.candidates.push(Candidate {
+        instance,
+        pattern,
+        force,
+        decision,
+    });
 }
 
 /// A Pod that no pattern, or not this one, can be for.
 fn unsuitable(pod: &Pod<'_>, pattern: &Pattern) -> Option<Reason> {
-    if pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.has(keys::MIRROR)) {
+    if pod
+        .metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|annotations| annotations.has(keys::MIRROR))
+    {
         return Some(Reason::MirrorPod);
     }
     match (pod.is_windows(), pattern.spec.os) {
@@ -210,7 +276,11 @@ fn unsuitable(pod: &Pod<'_>, pattern: &Pattern) -> Option<Reason> {
 /// How strongly an instance is wanted whose pattern could not even be found.
 fn force_of(claims: &Claims<'_>, mode: Mode, pod_label: Label) -> Force {
     if claims.enforced(mode).any(Binding::is_required) {
-        return if mode == Mode::Audit { Force::Audited } else { Force::Required };
+        return if mode == Mode::Audit {
+            Force::Audited
+        } else {
+            Force::Required
+        };
     }
     match (&claims.pod, pod_label) {
         (Some(_), Label::None | Label::Enabled) => Force::Asked,
@@ -234,7 +304,10 @@ fn facts(claims: &Claims<'_>, (pod_label, namespace_label): (Label, Label), mode
 
 impl<'a> Claims<'a> {
     fn bindings(&self) -> impl Iterator<Item = &'a Binding> {
-        self.cluster_bindings.iter().chain(&self.namespace_bindings).copied()
+        self.cluster_bindings
+            .iter()
+            .chain(&self.namespace_bindings)
+            .copied()
     }
 
     fn enforced(&self, mode: Mode) -> impl Iterator<Item = &'a Binding> {
@@ -243,13 +316,22 @@ impl<'a> Claims<'a> {
 
     fn sources(&self, mode: Mode) -> Vec<Source> {
         let bindings = self.enforced(mode).map(Source::binding);
-        let namespace = self.namespace.iter().map(|(key, _)| Source::Namespace(key.text()));
+        let namespace = self
+            .namespace
+            .iter()
+            .map(|(key, _)| Source::Namespace(key.text()));
         let pod = self.pod.iter().map(|(key, _)| Source::Pod(key.text()));
         bindings.chain(namespace).chain(pod).collect()
     }
 
     /// The pattern, looked up from where the strongest claim stands: no tenant can shadow what the platform requires.
-    fn pattern(&self, instance: &Instance, reason: Reason, mode: Mode, context: &Context<'_>) -> Option<Arc<Pattern>> {
+    fn pattern(
+        &self,
+        instance: &Instance,
+        reason: Reason,
+        mode: Mode,
+        context: &Context<'_>,
+    ) -> Option<Arc<Pattern>> {
         let here = &context.namespace.name;
         let find = |namespace: &str| context.catalog.find(&instance.pattern, namespace).cloned();
         if reason == Reason::Required
@@ -257,41 +339,92 @@ impl<'a> Claims<'a> {
         {
             return find(&binding.namespace);
         }
-        let in_namespace = self.pod.is_some() || self.namespace.is_some() || !self.namespace_bindings.is_empty();
-        find(if in_namespace { here } else { &context.catalog.home })
+        let in_namespace =
+            self.pod.is_some() || self.namespace.is_some() || !self.namespace_bindings.is_empty();
+        find(if in_namespace {
+            here
+        } else {
+            &context.catalog.home
+        })
     }
 
     fn wrong_role(&self, pattern: &Pattern) -> Option<String> {
         let keys = self.pod.iter().chain(&self.namespace).map(|(key, _)| key);
         let wrong = keys.into_iter().find(|key| key.role != pattern.spec.role)?;
-        let right = Key { role: pattern.spec.role, ..wrong.clone() };
-        Some(format!("annotation `{}`: `{}` is of the role `{}`: write `{}`", wrong.text(), pattern.name, pattern.spec.role, right.text()))
+        let right = Key {
+            role: pattern.spec.role,
+            ..wrong.clone()
+        };
+        Some(format!(
+            "annotation `{}`: `{}` is of the role `{}`: write `{}`",
+            wrong.text(),
+            pattern.name,
+            pattern.spec.role,
+            right.text()
+        ))
     }
 
     /// Parameters by layer, lowest first. Under a Required binding, layers above it keep only what it lets them set.
-    fn layers(&self, pattern: &Pattern, mode: Mode, pod_label: Label, context: &Context<'_>, warnings: &mut Vec<String>) -> Vec<Layer> {
+    fn layers(
+        &self,
+        pattern: &Pattern,
+        mode: Mode,
+        pod_label: Label,
+        context: &Context<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Vec<Layer> {
         let here = &context.namespace.name;
-        let mut stack = Stack { pattern, context, layers: Vec::new(), warnings };
+        let mut stack = Stack {
+            pattern,
+            context,
+            layers: Vec::new(),
+            warnings,
+        };
         let mut limits: Vec<&Binding> = Vec::new();
         for bindings in [&self.cluster_bindings, &self.namespace_bindings] {
             // Bindings of one namespace do not limit each other: by name, the later one wins.
             let below = limits.clone();
-            for binding in bindings.iter().copied().filter(|binding| counts(binding, mode)) {
-                stack.push(Source::binding(binding), &binding.namespace, &binding.spec.params, &below);
+            for binding in bindings
+                .iter()
+                .copied()
+                .filter(|binding| counts(binding, mode))
+            {
+                stack.push(
+                    Source::binding(binding),
+                    &binding.namespace,
+                    &binding.spec.params,
+                    &below,
+                );
                 limits.extend(binding.is_required().then_some(binding));
             }
         }
-        let namespace = self.namespace.as_ref().map(|(key, wish)| (Source::Namespace(key.text()), wish));
-        let pod = self.pod.as_ref().map(|(key, wish)| (Source::Pod(key.text()), wish));
+        let namespace = self
+            .namespace
+            .as_ref()
+            .map(|(key, wish)| (Source::Namespace(key.text()), wish));
+        let pod = self
+            .pod
+            .as_ref()
+            .map(|(key, wish)| (Source::Pod(key.text()), wish));
         for (source, wish) in namespace.into_iter().chain(pod) {
             match (wish, limits.first()) {
                 (Wish::Ask(params), _) => stack.push(source, here, params, &limits),
-                (Wish::Decline, Some(limit)) => stack.warnings.push(format!("{source} declines `{}`, which {} requires", pattern.name, Source::binding(limit))),
+                (Wish::Decline, Some(limit)) => stack.warnings.push(format!(
+                    "{source} declines `{}`, which {} requires",
+                    pattern.name,
+                    Source::binding(limit)
+                )),
                 (Wish::Decline, None) => {}
             }
         }
         if let (Label::Disabled, Some(limit)) = (pod_label, limits.first()) {
-            stack.warnings.push(format!("the label `{}: {}` does not keep out `{}`, which {} requires", keys::INJECTION, keys::DISABLED, pattern.name, Source::binding(limit)));
+            stack.warnings.push(format!(
+                "the label `{}: {}` does not keep out `{}`, which {} requires",
+                keys::INJECTION,
+                keys::DISABLED,
+                pattern.name,
+                Source::binding(limit)
+            ));
         }
         stack.layers
     }
@@ -307,12 +440,21 @@ struct Stack<'a> {
 
 impl Stack<'_> {
     /// Adds what `source`, which stands in `namespace`, says, less what one of `limits` does not let it set.
-    fn push(&mut self, source: Source, namespace: &str, params: &Map<String, Value>, limits: &[&Binding]) {
+    fn push(
+        &mut self,
+        source: Source,
+        namespace: &str,
+        params: &Map<String, Value>,
+        limits: &[&Binding],
+    ) {
         // A layer written for a pattern of the same name from another place says nothing about this one.
         let meant = self.context.catalog.find(&self.pattern.name, namespace);
         if meant.is_none_or(|meant| meant.place != self.pattern.place) {
             if !params.is_empty() {
-                self.warnings.push(format!("{source} means another pattern `{}`: its parameters are left out", self.pattern.name));
+                self.warnings.push(format!(
+                    "{source} means another pattern `{}`: its parameters are left out",
+                    self.pattern.name
+                ));
             }
             return;
         }
@@ -322,7 +464,10 @@ impl Stack<'_> {
                 let may = limit.spec.pod_may_set.contains(name);
                 if !may {
                     let value = excerpt(&plain(value), 40);
-                    self.warnings.push(format!("{source} sets `{name}: {value}`, which {} does not let it: left out", Source::binding(limit)));
+                    self.warnings.push(format!(
+                        "{source} sets `{name}: {value}`, which {} does not let it: left out",
+                        Source::binding(limit)
+                    ));
                 }
                 may
             });
@@ -337,32 +482,64 @@ fn counts(binding: &Binding, mode: Mode) -> bool {
 }
 
 /// What the Pod's own annotations say; what cannot be understood is denied.
-fn pod_claims(pod: &Pod<'_>, context: &Context<'_>, claims: &mut BTreeMap<Instance, Claims<'_>>, plan: &mut Plan) {
-    for (key, raw) in pod.metadata.annotations.iter().flat_map(|annotations| annotations.iter()) {
+fn pod_claims(
+    pod: &Pod<'_>,
+    context: &Context<'_>,
+    claims: &mut BTreeMap<Instance, Claims<'_>>,
+    plan: &mut Plan,
+) {
+    for (key, raw) in pod
+        .metadata
+        .annotations
+        .iter()
+        .flat_map(|annotations| annotations.iter())
+    {
         if !keys::is_ours(key) || claim::is_record(key) {
             continue;
         }
         let read = claim::key(key, context).and_then(|(instance, parsed)| match pod::string(raw) {
             Some(value) => Ok((instance, parsed, claim::wish(key, &value)?)),
-            None => Err(format!("annotation `{key}` is not a string: put `{}` in quotes", excerpt(raw.get(), 60))),
+            None => Err(format!(
+                "annotation `{key}` is not a string: put `{}` in quotes",
+                excerpt(raw.get(), 60)
+            )),
         });
         match read {
-            Ok((instance, parsed, wish)) => claims.entry(instance).or_default().pod = Some((parsed, wish)),
-            Err(sentence) => plan.settled.push(Decision::denied(key, Source::Pod(key.to_owned()), Reason::InvalidAnnotation, sentence)),
+            Ok((instance, parsed, wish)) => {
+                claims.entry(instance).or_default().pod = Some((parsed, wish))
+            }
+            Err(sentence) => plan.settled.push(Decision::denied(
+                key,
+                Source::Pod(key.to_owned()),
+                Reason::InvalidAnnotation,
+                sentence,
+            )),
         }
     }
 }
 
 /// What the namespace's annotations say; what cannot be understood is only an offer, and skipped.
-fn namespace_claims(context: &Context<'_>, claims: &mut BTreeMap<Instance, Claims<'_>>, plan: &mut Plan) {
+fn namespace_claims(
+    context: &Context<'_>,
+    claims: &mut BTreeMap<Instance, Claims<'_>>,
+    plan: &mut Plan,
+) {
     for (key, value) in &context.namespace.annotations {
         if !keys::is_ours(key) || claim::is_record(key) {
             continue;
         }
-        match claim::key(key, context).and_then(|(instance, parsed)| Ok((instance, parsed, claim::wish(key, value)?))) {
-            Ok((instance, parsed, wish)) => claims.entry(instance).or_default().namespace = Some((parsed, wish)),
+        match claim::key(key, context)
+            .and_then(|(instance, parsed)| Ok((instance, parsed, claim::wish(key, value)?)))
+        {
+            Ok((instance, parsed, wish)) => {
+                claims.entry(instance).or_default().namespace = Some((parsed, wish))
+            }
             Err(sentence) => {
-                let mut decision = Decision::new(key.clone(), vec![Source::Namespace(key.clone())], Reason::InvalidAnnotation);
+                let mut decision = Decision::new(
+                    key.clone(),
+                    vec![Source::Namespace(key.clone())],
+                    Reason::InvalidAnnotation,
+                );
                 decision.sentence = format!("namespace `{}`: {sentence}", context.namespace.name);
                 decision.settle(Force::Offered);
                 plan.settled.push(decision);
@@ -372,20 +549,38 @@ fn namespace_claims(context: &Context<'_>, claims: &mut BTreeMap<Instance, Claim
 }
 
 fn injection_label(pod: &Pod<'_>, plan: &mut Plan) -> Label {
-    let Some(value) = pod.label(keys::INJECTION) else { return Label::None };
+    let Some(value) = pod.label(keys::INJECTION) else {
+        return Label::None;
+    };
     match &*value {
         keys::ENABLED => Label::Enabled,
         keys::DISABLED => Label::Disabled,
         other => {
-            let sentence = format!("label `{}` is `{}`, expected `{}` or `{}`", keys::INJECTION, excerpt(other, 40), keys::ENABLED, keys::DISABLED);
-            plan.settled.push(Decision::denied(keys::INJECTION, Source::Pod(keys::INJECTION.to_owned()), Reason::InvalidLabel, sentence));
+            let sentence = format!(
+                "label `{}` is `{}`, expected `{}` or `{}`",
+                keys::INJECTION,
+                excerpt(other, 40),
+                keys::ENABLED,
+                keys::DISABLED
+            );
+            plan.settled.push(Decision::denied(
+                keys::INJECTION,
+                Source::Pod(keys::INJECTION.to_owned()),
+                Reason::InvalidLabel,
+                sentence,
+            ));
             Label::None
         }
     }
 }
 
 fn namespace_label(context: &Context<'_>) -> Label {
-    match context.namespace.labels.get(keys::INJECTION).map(String::as_str) {
+    match context
+        .namespace
+        .labels
+        .get(keys::INJECTION)
+        .map(String::as_str)
+    {
         Some(keys::ENABLED) => Label::Enabled,
         Some(keys::DISABLED) => Label::Disabled,
         _ => Label::None,
@@ -396,10 +591,20 @@ fn namespace_label(context: &Context<'_>) -> Label {
 /// match for Required, so that nobody escapes by breaking it, and as none for Default.
 fn matches(binding: &Binding, pod: &Pod<'_>, context: &Context<'_>, subject: &Subject<'_>) -> bool {
     let target = &binding.spec.target;
-    let namespace = target.namespace_selector.as_ref().is_none_or(|selector| selector.matches(|key| namespace_value(context, key)));
+    let namespace = target
+        .namespace_selector
+        .as_ref()
+        .is_none_or(|selector| selector.matches(|key| namespace_value(context, key)));
     namespace
-        && target.pod_selector.as_ref().is_none_or(|selector| selector.matches(|key| pod.label(key)))
-        && binding.conditions.iter().all(|condition| subject.satisfies(condition).unwrap_or(binding.is_required()))
+        && target
+            .pod_selector
+            .as_ref()
+            .is_none_or(|selector| selector.matches(|key| pod.label(key)))
+        && binding.conditions.iter().all(|condition| {
+            subject
+                .satisfies(condition)
+                .unwrap_or(binding.is_required())
+        })
 }
 
 /// A namespace's label; the one that names it is always there in a cluster, and here too.
@@ -437,7 +642,13 @@ mod tests {
         for set in vary {
             rows = rows
                 .into_iter()
-                .flat_map(|facts| [false, true].map(|on| { let mut facts = facts; set(&mut facts, on); facts }))
+                .flat_map(|facts| {
+                    [false, true].map(|on| {
+                        let mut facts = facts;
+                        set(&mut facts, on);
+                        facts
+                    })
+                })
                 .collect();
         }
         rows
@@ -459,51 +670,180 @@ mod tests {
 
     #[test]
     fn row_1_required_beats_everything() {
-        row(all(Facts { required: true, ..NOTHING }, &[POD_LABEL, POD, ENABLED, NAMESPACE, NAMESPACE_BINDING, CLUSTER_BINDING]), Reason::Required);
+        row(
+            all(
+                Facts {
+                    required: true,
+                    ..NOTHING
+                },
+                &[
+                    POD_LABEL,
+                    POD,
+                    ENABLED,
+                    NAMESPACE,
+                    NAMESPACE_BINDING,
+                    CLUSTER_BINDING,
+                ],
+            ),
+            Reason::Required,
+        );
     }
 
     #[test]
     fn row_2_a_pod_opts_out_of_offers_and_of_what_it_asks() {
-        row(all(Facts { pod_disabled: true, ..NOTHING }, &[POD, ENABLED, NAMESPACE, NAMESPACE_BINDING, CLUSTER_BINDING]), Reason::OptedOut);
+        row(
+            all(
+                Facts {
+                    pod_disabled: true,
+                    ..NOTHING
+                },
+                &[POD, ENABLED, NAMESPACE, NAMESPACE_BINDING, CLUSTER_BINDING],
+            ),
+            Reason::OptedOut,
+        );
     }
 
     #[test]
     fn row_3_a_pod_declines() {
-        row(all(Facts { pod: Some(false), ..NOTHING }, &[ENABLED, NAMESPACE, NAMESPACE_BINDING, CLUSTER_BINDING]), Reason::DeclinedByPod);
+        row(
+            all(
+                Facts {
+                    pod: Some(false),
+                    ..NOTHING
+                },
+                &[ENABLED, NAMESPACE, NAMESPACE_BINDING, CLUSTER_BINDING],
+            ),
+            Reason::DeclinedByPod,
+        );
     }
 
     #[test]
     fn row_4_a_pod_asks() {
-        row(all(Facts { pod: Some(true), ..NOTHING }, &[ENABLED, NAMESPACE, NAMESPACE_BINDING, CLUSTER_BINDING]), Reason::Asked);
-        row(all(Facts { pod: Some(true), namespace_disabled: true, ..NOTHING }, &OFFERS), Reason::Asked);
+        row(
+            all(
+                Facts {
+                    pod: Some(true),
+                    ..NOTHING
+                },
+                &[ENABLED, NAMESPACE, NAMESPACE_BINDING, CLUSTER_BINDING],
+            ),
+            Reason::Asked,
+        );
+        row(
+            all(
+                Facts {
+                    pod: Some(true),
+                    namespace_disabled: true,
+                    ..NOTHING
+                },
+                &OFFERS,
+            ),
+            Reason::Asked,
+        );
     }
 
     #[test]
     fn row_5_a_namespace_is_disabled() {
-        row(all(Facts { namespace_disabled: true, ..NOTHING }, &OFFERS), Reason::DeclinedByNamespace);
+        row(
+            all(
+                Facts {
+                    namespace_disabled: true,
+                    ..NOTHING
+                },
+                &OFFERS,
+            ),
+            Reason::DeclinedByNamespace,
+        );
     }
 
     #[test]
     fn row_6_a_namespace_declines() {
-        row(all(Facts { namespace: Some(false), ..NOTHING }, &[ENABLED, NAMESPACE_BINDING, CLUSTER_BINDING]), Reason::DeclinedByNamespace);
+        row(
+            all(
+                Facts {
+                    namespace: Some(false),
+                    ..NOTHING
+                },
+                &[ENABLED, NAMESPACE_BINDING, CLUSTER_BINDING],
+            ),
+            Reason::DeclinedByNamespace,
+        );
     }
 
     #[test]
     fn row_7_an_enabled_namespace_offers() {
-        row(all(Facts { namespace_enabled: true, namespace: Some(true), ..NOTHING }, &[NAMESPACE_BINDING, CLUSTER_BINDING]), Reason::Offered);
-        row(all(Facts { namespace_enabled: true, namespace_binding: true, ..NOTHING }, &[CLUSTER_BINDING]), Reason::Offered);
-        row(vec![Facts { namespace_enabled: true, cluster_binding: true, ..NOTHING }], Reason::Offered);
+        row(
+            all(
+                Facts {
+                    namespace_enabled: true,
+                    namespace: Some(true),
+                    ..NOTHING
+                },
+                &[NAMESPACE_BINDING, CLUSTER_BINDING],
+            ),
+            Reason::Offered,
+        );
+        row(
+            all(
+                Facts {
+                    namespace_enabled: true,
+                    namespace_binding: true,
+                    ..NOTHING
+                },
+                &[CLUSTER_BINDING],
+            ),
+            Reason::Offered,
+        );
+        row(
+            vec![Facts {
+                namespace_enabled: true,
+                cluster_binding: true,
+                ..NOTHING
+            }],
+            Reason::Offered,
+        );
     }
 
     #[test]
     fn row_8_the_cluster_offers() {
-        row(all(Facts { cluster_binding: true, ..NOTHING }, &[NAMESPACE_BINDING]), Reason::Offered);
-        row(vec![Facts { cluster_binding: true, namespace: Some(true), ..NOTHING }], Reason::Offered);
+        row(
+            all(
+                Facts {
+                    cluster_binding: true,
+                    ..NOTHING
+                },
+                &[NAMESPACE_BINDING],
+            ),
+            Reason::Offered,
+        );
+        row(
+            vec![Facts {
+                cluster_binding: true,
+                namespace: Some(true),
+                ..NOTHING
+            }],
+            Reason::Offered,
+        );
     }
 
     #[test]
     fn row_9_a_namespace_without_the_label_offers_nothing() {
-        row(all(Facts { namespace: Some(true), ..NOTHING }, &[NAMESPACE_BINDING]), Reason::NamespaceNotEnabled);
-        row(vec![Facts { namespace_binding: true, ..NOTHING }], Reason::NamespaceNotEnabled);
+        row(
+            all(
+                Facts {
+                    namespace: Some(true),
+                    ..NOTHING
+                },
+                &[NAMESPACE_BINDING],
+            ),
+            Reason::NamespaceNotEnabled,
+        );
+        row(
+            vec![Facts {
+                namespace_binding: true,
+                ..NOTHING
+            }],
+            Reason::NamespaceNotEnabled,
+        );
     }
 }

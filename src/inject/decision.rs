@@ -154,7 +154,9 @@ impl Reason {
             Self::OptedOut => "the Pod's label opts it out",
             Self::DeclinedByPod => "the Pod's annotation declines it",
             Self::DeclinedByNamespace => "the namespace declines it",
-            Self::NamespaceNotEnabled => "the namespace offers it, but has no label `outrigger.dev/injection: enabled`",
+            Self::NamespaceNotEnabled => {
+                "the namespace offers it, but has no label `outrigger.dev/injection: enabled`"
+            }
             Self::MirrorPod => "mirror Pods are never changed",
             Self::WindowsPod => "the Pod is for Windows, the pattern for Linux",
             Self::LinuxPod => "the Pod is for Linux, the pattern for Windows",
@@ -177,15 +179,30 @@ pub enum Source {
     /// The namespace, by this annotation.
     Namespace(String),
     /// A binding.
-    Binding { namespace: String, name: String, enforcement: Enforcement, mode: Mode },
+    Binding {
+        namespace: String,
+        name: String,
+        enforcement: Enforcement,
+        mode: Mode,
+    },
     /// The status annotation: it is there already.
     Status,
 }
 
 impl Source {
     pub(crate) fn binding(binding: &Binding) -> Self {
-        let Binding { name, namespace, spec, .. } = binding;
-        Self::Binding { namespace: namespace.clone(), name: name.clone(), enforcement: spec.enforcement, mode: spec.mode }
+        let Binding {
+            name,
+            namespace,
+            spec,
+            ..
+        } = binding;
+        Self::Binding {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            enforcement: spec.enforcement,
+            mode: spec.mode,
+        }
     }
 
     /// For the status: `pod`, `namespace` or `binding:<namespace>/<name>`.
@@ -194,7 +211,9 @@ impl Source {
         match self {
             Self::Pod(_) => "pod".to_owned(),
             Self::Namespace(_) => "namespace".to_owned(),
-            Self::Binding { namespace, name, .. } => format!("binding:{namespace}/{name}"),
+            Self::Binding {
+                namespace, name, ..
+            } => format!("binding:{namespace}/{name}"),
             Self::Status => "status".to_owned(),
         }
     }
@@ -205,7 +224,9 @@ impl fmt::Display for Source {
         match self {
             Self::Pod(key) => write!(f, "annotation `{key}`"),
             Self::Namespace(key) => write!(f, "the namespace's annotation `{key}`"),
-            Self::Binding { namespace, name, .. } => write!(f, "binding `{namespace}/{name}`"),
+            Self::Binding {
+                namespace, name, ..
+            } => write!(f, "binding `{namespace}/{name}`"),
             Self::Status => write!(f, "annotation `{}`", crate::keys::STATUS),
         }
     }
@@ -263,7 +284,11 @@ impl Decision {
 
     /// A refusal that no instance stands behind.
     pub(crate) fn denied(name: &str, source: Source, reason: Reason, sentence: String) -> Self {
-        Self { verdict: Verdict::Denied, sentence, ..Self::new(name.to_owned(), vec![source], reason) }
+        Self {
+            verdict: Verdict::Denied,
+            sentence,
+            ..Self::new(name.to_owned(), vec![source], reason)
+        }
     }
 
     pub(crate) fn describe(&mut self, pattern: &Pattern) {
@@ -273,7 +298,10 @@ impl Decision {
 
     /// The source that a sentence names: the strongest.
     pub(crate) fn whence(&self) -> String {
-        self.sources.last().map(ToString::to_string).unwrap_or_default()
+        self.sources
+            .last()
+            .map(ToString::to_string)
+            .unwrap_or_default()
     }
 
     /// Settles something that cannot be done, by how strongly it is wanted.
@@ -282,13 +310,17 @@ impl Decision {
             Force::Required | Force::Asked => self.verdict = Verdict::Denied,
             Force::Offered => {
                 self.verdict = Verdict::Skipped;
-                self.warnings.push(format!("`{}` is not injected: {}", self.instance, self.sentence));
+                self.warnings.push(format!(
+                    "`{}` is not injected: {}",
+                    self.instance, self.sentence
+                ));
             }
             Force::Audited => {
                 self.verdict = Verdict::Skipped;
                 self.reason = Reason::Audited;
                 self.sentence = format!("audit: would fail: {}", self.sentence);
-                self.warnings.push(format!("`{}`: {}", self.instance, self.sentence));
+                self.warnings
+                    .push(format!("`{}`: {}", self.instance, self.sentence));
             }
         }
     }
@@ -306,7 +338,8 @@ mod tests {
 
     #[test]
     fn codes_differ_and_are_kebab_case() {
-        let codes: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        let codes: std::collections::BTreeSet<_> =
+            Reason::ALL.iter().map(|reason| reason.code()).collect();
         assert_eq!(codes.len(), Reason::ALL.len());
         assert!(codes.iter().all(|code| crate::names::dns_label(code)));
     }

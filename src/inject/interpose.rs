@@ -43,7 +43,11 @@ pub(crate) struct Origin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Holder {
     /// The app, at this container and index of its ports; the paths of probes that use the name.
-    App { slot: Slot, index: usize, probes: Vec<String> },
+    App {
+        slot: Slot,
+        index: usize,
+        probes: Vec<String>,
+    },
     /// Nobody declared the port: there is nothing to take over.
     Undeclared,
     /// An instance of this very patch, by its index among the additions.
@@ -53,71 +57,155 @@ pub(crate) enum Holder {
 }
 
 /// Finds the port that `wanted`, a name or a number, means in the draft's Pod.
-pub(crate) fn find(wanted: &Value, pattern: &Pattern, draft: &Draft<'_>) -> Result<Upstream, Problem> {
+pub(crate) fn find(
+    wanted: &Value,
+    pattern: &Pattern,
+    draft: &Draft<'_>,
+) -> Result<Upstream, Problem> {
     if draft.pod.spec.host_network {
         return Err(Problem::new(
             Reason::HostNetwork,
-            format!("`{}` cannot stand before a port of a Pod with `hostNetwork: true`: everyone on the node reaches the app past it", pattern.name),
+            format!(
+                "`{}` cannot stand before a port of a Pod with `hostNetwork: true`: everyone on the node reaches the app past it",
+                pattern.name
+            ),
         ));
     }
     let origin = origin(wanted, pattern, draft)?;
     if let Some((index, listen)) = draft.front_added(&origin) {
-        return Ok(Upstream { port: listen, origin, holder: Holder::Added(index) });
+        return Ok(Upstream {
+            port: listen,
+            origin,
+            holder: Holder::Added(index),
+        });
     }
     if let Some((instance, rank, interposed)) = draft.front_carried(&origin) {
         if rank.is_some_and(|rank| (rank, instance) <= (pattern.spec.rank, pattern.name.as_str())) {
             return Err(Problem::new(
                 Reason::Conflict,
-                format!("`{}` belongs inside `{instance}`, which is injected already: take that out with `outrigger uninject`, then inject both", pattern.name),
+                format!(
+                    "`{}` belongs inside `{instance}`, which is injected already: take that out with `outrigger uninject`, then inject both",
+                    pattern.name
+                ),
             ));
         }
-        let holder = draft.carried_port(instance, interposed.listen).map_or(Holder::Undeclared, |(slot, index)| Holder::Carried { slot, index });
-        return Ok(Upstream { port: interposed.listen, origin, holder });
+        let holder = draft.carried_port(instance, interposed.listen).map_or(
+            Holder::Undeclared,
+            |(slot, index)| Holder::Carried { slot, index },
+        );
+        return Ok(Upstream {
+            port: interposed.listen,
+            origin,
+            holder,
+        });
     }
     let holder = draft.apps().find_map(|(slot, container)| {
         (container.name == origin.container.as_str()).then(|| {
-            let index = container.ports.iter().flatten().position(|port| port.container_port == origin.port)?;
-            let probes = origin.name.as_deref().map(|name| probes(container, name)).unwrap_or_default();
-            Some(Holder::App { slot, index, probes })
+            let index = container
+                .ports
+                .iter()
+                .flatten()
+                .position(|port| port.container_port == origin.port)?;
+            let probes = origin
+                .name
+                .as_deref()
+                .map(|name| probes(container, name))
+                .unwrap_or_default();
+            Some(Holder::App {
+                slot,
+                index,
+                probes,
+            })
         })?
     });
-    Ok(Upstream { port: origin.port, origin, holder: holder.unwrap_or(Holder::Undeclared) })
+    Ok(Upstream {
+        port: origin.port,
+        origin,
+        holder: holder.unwrap_or(Holder::Undeclared),
+    })
 }
 
-/// By name, by number, else the app's only port.
+/// By name, by number, else the main container's only port, else the Pod's.
 fn origin(wanted: &Value, pattern: &Pattern, draft: &Draft<'_>) -> Result<Origin, Problem> {
     let ports: Vec<Origin> = draft
         .apps()
         .filter(|(slot, _)| slot.list == List::Regular)
         .flat_map(|(_, container)| {
-            container.ports.iter().flatten().filter(|port| port.protocol() == "TCP").map(|port| Origin {
-                container: container.name.to_string(),
-                port: port.container_port,
-                // A port that an earlier injection took over has lost its name; it goes by it still.
-                name: port.name.as_deref().map(str::to_owned).or_else(|| draft.lost_name(&container.name, port.container_port)),
-            })
+            container
+                .ports
+                .iter()
+                .flatten()
+                .filter(|port| port.protocol() == "TCP")
+                .map(|port| Origin {
+                    container: container.name.to_string(),
+                    port: port.container_port,
+                    // A port that an earlier injection took over has lost its name; it goes by it still.
+                    name: port
+                        .name
+                        .as_deref()
+                        .map(str::to_owned)
+                        .or_else(|| draft.lost_name(&container.name, port.container_port)),
+                })
         })
         .collect();
-    let none = |hint: String| Problem::new(Reason::NoSuchPort, format!("`{}` finds no port to stand before: {hint}", pattern.name));
+    let none = |hint: String| {
+        Problem::new(
+            Reason::NoSuchPort,
+            format!("`{}` finds no port to stand before: {hint}", pattern.name),
+        )
+    };
     if let Some(number) = wanted.as_i64() {
-        let main = || draft.main().and_then(|slot| draft.container(slot)).map(|container| container.name.to_string());
+        let main = || {
+            draft
+                .main()
+                .and_then(|slot| draft.container(slot))
+                .map(|container| container.name.to_string())
+        };
         return match ports.into_iter().find(|origin| origin.port == number) {
             Some(origin) => Ok(origin),
-            None => Ok(Origin { container: main().ok_or_else(|| none("the Pod has no app container".to_owned()))?, port: number, name: None }),
+            None => Ok(Origin {
+                container: main().ok_or_else(|| none("the Pod has no app container".to_owned()))?,
+                port: number,
+                name: None,
+            }),
         };
     }
     let wanted = plain(wanted);
-    let mut named = ports.iter().filter(|origin| origin.name.as_deref() == Some(&wanted));
-    match (named.next(), named.next(), ports.as_slice()) {
+    let mut named = ports
+        .iter()
+        .filter(|origin| origin.name.as_deref() == Some(&wanted));
+    match (named.next(), named.next()) {
+        (Some(origin), None) => return Ok(origin.clone()),
+        (Some(one), Some(other)) => {
+            return Err(Problem::new(
+                Reason::Conflict,
+                format!(
+                    "the port name `{wanted}` is on two containers, `{}` and `{}`: a Service would reach the first whoever stands before it",
+                    one.container, other.container
+                ),
+            ));
+        }
+        (None, _) => {}
+    }
+    let main = draft.main().and_then(|slot| draft.container(slot));
+    let of_main = |origin: &&Origin| main.is_some_and(|main| main.name == origin.container);
+    let mut only = ports.iter().filter(of_main);
+    match (only.next(), only.next(), ports.as_slice()) {
         (Some(origin), None, _) | (None, _, [origin]) => Ok(origin.clone()),
-        (Some(one), Some(other), _) => Err(Problem::new(
-            Reason::Conflict,
-            format!("the port name `{wanted}` is on two containers, `{}` and `{}`: a Service would reach the first whoever stands before it", one.container, other.container),
-        )),
-        (None, _, []) => Err(none(format!("no app container declares one; declare `ports: [{{name: {wanted}, containerPort: …}}]` or give the number as a parameter"))),
-        (None, _, several) => {
-            let names = several.iter().map(|origin| origin.name.clone().unwrap_or_else(|| origin.port.to_string()));
-            Err(none(format!("none is called `{wanted}`; name one as a parameter, {}", or_list(names))))
+        (None, _, []) => Err(none(format!(
+            "no app container declares one; declare `ports: [{{name: {wanted}, containerPort: …}}]` or give the number as a parameter"
+        ))),
+        (_, _, several) => {
+            let names = several.iter().map(|origin| {
+                origin
+                    .name
+                    .clone()
+                    .unwrap_or_else(|| origin.port.to_string())
+            });
+            Err(none(format!(
+                "none is called `{wanted}`; name one as a parameter, {}",
+                or_list(names)
+            )))
         }
     }
 }
@@ -135,19 +223,30 @@ fn probes(container: &Container<'_>, name: &str) -> Vec<String> {
     }
     let lifecycle = parse(container.lifecycle);
     for hook in ["postStart", "preStop"] {
-        handler(&format!("lifecycle/{hook}"), lifecycle.get(hook).cloned().unwrap_or_default(), name, &mut found);
+        handler(
+            &format!("lifecycle/{hook}"),
+            lifecycle.get(hook).cloned().unwrap_or_default(),
+            name,
+            &mut found,
+        );
     }
     found
 }
 
 fn handler(path: &str, handler: Value, name: &str, found: &mut Vec<String>) {
     for action in ["httpGet", "tcpSocket"] {
-        if handler.get(action).and_then(|action| action.get("port")).and_then(Value::as_str) == Some(name) {
+        if handler
+            .get(action)
+            .and_then(|action| action.get("port"))
+            .and_then(Value::as_str)
+            == Some(name)
+        {
             found.push(format!("{path}/{action}/port"));
         }
     }
 }
 
 fn parse(raw: Option<&RawValue>) -> Value {
-    raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .unwrap_or_default()
 }

@@ -68,18 +68,27 @@ pub(crate) struct Takeover {
 
 impl<'p> Draft<'p> {
     pub(crate) fn new(pod: &'p Pod<'p>, carried: Status) -> Self {
-        Self { pod, additions: Vec::new(), carried, ranks: BTreeMap::new() }
+        Self {
+            pod,
+            additions: Vec::new(),
+            carried,
+            ranks: BTreeMap::new(),
+        }
     }
 
     /// Notes the ranks of patterns that carried instances are made of, as far as a candidate still names them.
     pub(crate) fn know_ranks(&mut self, candidates: &[Candidate]) {
-        self.ranks = candidates.iter().map(|candidate| (candidate.instance.to_string(), candidate.pattern.spec.rank)).collect();
+        self.ranks = candidates
+            .iter()
+            .map(|candidate| (candidate.instance.to_string(), candidate.pattern.spec.rank))
+            .collect();
     }
 
     /// The containers that the user wrote: not ours, not another injector's.
     pub(crate) fn apps(&self) -> impl Iterator<Item = (Slot, &'p Container<'p>)> {
         self.pod.containers().filter(|(_, container)| {
-            !keys::FOREIGN_CONTAINERS.contains(&&*container.name) && !self.carried.has_container(&container.name)
+            !keys::FOREIGN_CONTAINERS.contains(&&*container.name)
+                && !self.carried.has_container(&container.name)
         })
     }
 
@@ -87,7 +96,10 @@ impl<'p> Draft<'p> {
     pub(crate) fn main(&self) -> Option<Slot> {
         let mut regular = self.apps().filter(|(slot, _)| slot.list == List::Regular);
         let named = self.pod.annotation(keys::DEFAULT_CONTAINER);
-        let named = named.and_then(|name| self.apps().find(|(slot, container)| slot.list == List::Regular && container.name == name));
+        let named = named.and_then(|name| {
+            self.apps()
+                .find(|(slot, container)| slot.list == List::Regular && container.name == name)
+        });
         named.or_else(|| regular.next()).map(|(slot, _)| slot)
     }
 
@@ -100,53 +112,113 @@ impl<'p> Draft<'p> {
 
     /// Every declared port number, the Pod's and the additions'.
     pub(crate) fn port_numbers(&self) -> Vec<i64> {
-        let pod = self.pod.containers().flat_map(|(_, container)| container.ports.iter().flatten().map(|port| port.container_port));
+        let pod = self.pod.containers().flat_map(|(_, container)| {
+            container
+                .ports
+                .iter()
+                .flatten()
+                .map(|port| port.container_port)
+        });
         let added = self.additions.iter().flat_map(|added| {
             let given = added.record.ports.values().map(|port| i64::from(*port));
-            added.containers.iter().flat_map(|container| ports(&container.value)).filter_map(|port| port.get("containerPort")?.as_i64()).chain(given)
+            added
+                .containers
+                .iter()
+                .flat_map(|container| ports(&container.value))
+                .filter_map(|port| port.get("containerPort")?.as_i64())
+                .chain(given)
         });
-        let carried = self.carried.instances.values().flat_map(|record| record.ports.values().map(|port| i64::from(*port)));
+        let carried = self
+            .carried
+            .instances
+            .values()
+            .flat_map(|record| record.ports.values().map(|port| i64::from(*port)));
         pod.chain(added).chain(carried).collect()
     }
 
     /// The interposer of this patch that stands in front of `origin`: its index and port.
     pub(crate) fn front_added(&self, origin: &Origin) -> Option<(usize, i64)> {
-        self.additions.iter().enumerate().rev().find_map(|(index, added)| {
-            let takeover = added.takeover.as_ref().filter(|takeover| takeover.origin == *origin)?;
-            Some((index, takeover.listen))
-        })
+        self.additions
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(index, added)| {
+                let takeover = added
+                    .takeover
+                    .as_ref()
+                    .filter(|takeover| takeover.origin == *origin)?;
+                Some((index, takeover.listen))
+            })
     }
 
     /// The carried interposer that stands in front of `origin`: the one that is nobody's upstream.
-    pub(crate) fn front_carried(&self, origin: &Origin) -> Option<(&str, Option<i32>, &Interposed)> {
+    pub(crate) fn front_carried(
+        &self,
+        origin: &Origin,
+    ) -> Option<(&str, Option<i32>, &Interposed)> {
         let chain: Vec<_> = self
             .carried
             .instances
             .iter()
-            .filter_map(|(name, record)| record.interpose.as_ref().map(|interposed| (name, interposed)))
-            .filter(|(_, interposed)| interposed.container == origin.container && interposed.port == origin.port)
+            .filter_map(|(name, record)| {
+                record
+                    .interpose
+                    .as_ref()
+                    .map(|interposed| (name, interposed))
+            })
+            .filter(|(_, interposed)| {
+                interposed.container == origin.container && interposed.port == origin.port
+            })
             .collect();
-        let front = chain.iter().find(|(_, interposed)| !chain.iter().any(|(_, other)| other.upstream == interposed.listen))?;
+        let front = chain.iter().find(|(_, interposed)| {
+            !chain
+                .iter()
+                .any(|(_, other)| other.upstream == interposed.listen)
+        })?;
         Some((front.0, self.ranks.get(front.0).copied(), front.1))
     }
 
     /// Where a carried instance declares the port it listens on.
     pub(crate) fn carried_port(&self, instance: &str, number: i64) -> Option<(Slot, usize)> {
         let record = self.carried.instances.get(instance)?;
-        let mut own = self.pod.containers().filter(|(_, container)| record.containers.iter().any(|name| *name == container.name));
-        own.find_map(|(slot, container)| Some((slot, container.ports.iter().flatten().position(|port| port.container_port == number)?)))
+        let mut own = self
+            .pod
+            .containers()
+            .filter(|(_, container)| record.containers.iter().any(|name| *name == container.name));
+        own.find_map(|(slot, container)| {
+            Some((
+                slot,
+                container
+                    .ports
+                    .iter()
+                    .flatten()
+                    .position(|port| port.container_port == number)?,
+            ))
+        })
     }
 
     /// The name that an app's port had before it was taken over.
     pub(crate) fn lost_name(&self, container: &str, port: i64) -> Option<String> {
-        let interposed = self.carried.instances.values().filter_map(|record| record.interpose.as_ref());
-        interposed.filter(|interposed| interposed.container == container && interposed.port == port).find_map(|interposed| interposed.name.clone())
+        let interposed = self
+            .carried
+            .instances
+            .values()
+            .filter_map(|record| record.interpose.as_ref());
+        interposed
+            .filter(|interposed| interposed.container == container && interposed.port == port)
+            .find_map(|interposed| interposed.name.clone())
     }
 
     /// Takes the additions in; an interposer that was in front so far hands its port's name over.
     pub(crate) fn commit(&mut self, additions: Additions) {
-        if let Some(Takeover { holder: Holder::Added(index), .. }) = additions.takeover
-            && let Some(Value::Object(port)) = self.additions.get_mut(index).and_then(|added| first_port(&mut added.containers))
+        if let Some(Takeover {
+            holder: Holder::Added(index),
+            ..
+        }) = additions.takeover
+            && let Some(Value::Object(port)) = self
+                .additions
+                .get_mut(index)
+                .and_then(|added| first_port(&mut added.containers))
         {
             port.shift_remove("name");
         }
@@ -157,7 +229,9 @@ impl<'p> Draft<'p> {
     pub(crate) fn status(&self) -> Status {
         let mut status = self.carried.clone();
         for added in &self.additions {
-            status.instances.insert(added.instance.to_string(), added.record.clone());
+            status
+                .instances
+                .insert(added.instance.to_string(), added.record.clone());
         }
         status
     }
@@ -165,32 +239,82 @@ impl<'p> Draft<'p> {
 
 /// The ports of a container in JSON.
 pub(crate) fn ports(container: &Value) -> impl Iterator<Item = &Value> {
-    container.get("ports").and_then(Value::as_array).into_iter().flatten()
+    container
+        .get("ports")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn first_port(containers: &mut [NewContainer]) -> Option<&mut Value> {
-    containers.iter_mut().find_map(|container| container.value.get_mut("ports")?.get_mut(0))
+    containers
+        .iter_mut()
+        .find_map(|container| container.value.get_mut("ports")?.get_mut(0))
 }
 
 /// Holds `fragment` against the draft. `record` comes with what the caller knows and leaves with the names of what is added.
-pub(crate) fn merge(draft: &Draft<'_>, instance: &Instance, rank: i32, fragment: Fragment, record: Record) -> Result<Additions, Problem> {
-    let Fragment { mut containers, volumes, image_pull_secrets, annotations, labels, files, env, mounts, targets, ports, upstream } = fragment;
+pub(crate) fn merge(
+    draft: &Draft<'_>,
+    instance: &Instance,
+    rank: i32,
+    fragment: Fragment,
+    record: Record,
+) -> Result<Additions, Problem> {
+    let Fragment {
+        mut containers,
+        volumes,
+        image_pull_secrets,
+        annotations,
+        labels,
+        files,
+        env,
+        mounts,
+        targets,
+        ports,
+        upstream,
+    } = fragment;
     let mut warnings = Vec::new();
-    let names: Vec<String> = containers.iter().filter_map(|container| name(&container.value)).collect();
+    let names: Vec<String> = containers
+        .iter()
+        .filter_map(|container| name(&container.value))
+        .collect();
     for name in &names {
         container_is_new(draft, name)?;
     }
     let takeover = match upstream {
-        Some(upstream) => Some(take_over(draft, instance, upstream, &mut containers, &mut warnings)?),
+        Some(upstream) => Some(take_over(
+            draft,
+            instance,
+            upstream,
+            &mut containers,
+            &mut warnings,
+        )?),
         None => None,
     };
     let volumes = new_volumes(draft, volumes)?;
     let image_pull_secrets = new_secrets(draft, image_pull_secrets);
     let (file_annotations, hashes) = new_files(draft, instance, files)?;
-    let annotations = new_pairs(draft, "annotation", annotations, draft.pod.metadata.annotations.as_ref(), |added| &added.annotations, &mut warnings);
-    let labels = new_pairs(draft, "label", labels, draft.pod.metadata.labels.as_ref(), |added| &added.labels, &mut warnings);
+    let annotations = new_pairs(
+        draft,
+        "annotation",
+        annotations,
+        draft.pod.metadata.annotations.as_ref(),
+        |added| &added.annotations,
+        &mut warnings,
+    );
+    let labels = new_pairs(
+        draft,
+        "label",
+        labels,
+        draft.pod.metadata.labels.as_ref(),
+        |added| &added.labels,
+        &mut warnings,
+    );
     let apps = new_in_apps(draft, &targets, &env, &mounts)?;
-    let target_names = targets.iter().filter_map(|slot| draft.container(*slot)).map(|container| container.name.to_string());
+    let target_names = targets
+        .iter()
+        .filter_map(|slot| draft.container(*slot))
+        .map(|container| container.name.to_string());
     let has_app_parts = !env.is_empty() || !mounts.is_empty();
     let record = Record {
         containers: names,
@@ -198,7 +322,11 @@ pub(crate) fn merge(draft: &Draft<'_>, instance: &Instance, rank: i32, fragment:
         image_pull_secrets: image_pull_secrets.iter().filter_map(name).collect(),
         annotations: annotations.iter().map(|(key, _)| key.clone()).collect(),
         labels: labels.iter().map(|(key, _)| key.clone()).collect(),
-        targets: if has_app_parts { target_names.collect() } else { Vec::new() },
+        targets: if has_app_parts {
+            target_names.collect()
+        } else {
+            Vec::new()
+        },
         env: by_container(draft, &apps, |app| &app.env, "name"),
         mounts: by_container(draft, &apps, |app| &app.mounts, "mountPath"),
         ports,
@@ -207,44 +335,92 @@ pub(crate) fn merge(draft: &Draft<'_>, instance: &Instance, rank: i32, fragment:
         ..record
     };
     let annotations = file_annotations.into_iter().chain(annotations).collect();
-    Ok(Additions { instance: instance.clone(), rank, containers, volumes, image_pull_secrets, annotations, labels, apps, takeover, record, warnings })
+    Ok(Additions {
+        instance: instance.clone(),
+        rank,
+        containers,
+        volumes,
+        image_pull_secrets,
+        annotations,
+        labels,
+        apps,
+        takeover,
+        record,
+        warnings,
+    })
 }
 
 fn name(value: &Value) -> Option<String> {
     value.get("name")?.as_str().map(str::to_owned)
 }
 
-fn by_container(draft: &Draft<'_>, apps: &[AppAdditions], part: fn(&AppAdditions) -> &Vec<Value>, key: &str) -> BTreeMap<String, Vec<String>> {
+fn by_container(
+    draft: &Draft<'_>,
+    apps: &[AppAdditions],
+    part: fn(&AppAdditions) -> &Vec<Value>,
+    key: &str,
+) -> BTreeMap<String, Vec<String>> {
     apps.iter()
         .filter(|app| !part(app).is_empty())
         .filter_map(|app| {
-            let keys = part(app).iter().filter_map(|value| value.get(key)?.as_str().map(str::to_owned)).collect();
+            let keys = part(app)
+                .iter()
+                .filter_map(|value| value.get(key)?.as_str().map(str::to_owned))
+                .collect();
             Some((draft.container(app.slot)?.name.to_string(), keys))
         })
         .collect()
 }
 
 fn container_is_new(draft: &Draft<'_>, name: &str) -> Result<(), Problem> {
-    if draft.pod.containers().any(|(_, container)| container.name == name) {
-        let sentence = format!("the Pod has a container `{name}` already: rename it, or use a suffix such as `{name}.2` in the annotation's key");
+    if draft
+        .pod
+        .containers()
+        .any(|(_, container)| container.name == name)
+    {
+        let sentence = format!(
+            "the Pod has a container `{name}` already: rename it, or use a suffix such as `{name}.2` in the annotation's key"
+        );
         return Err(Problem::new(Reason::Conflict, sentence));
     }
-    let added = draft.additions.iter().find(|added| added.record.containers.iter().any(|other| other == name));
+    let added = draft
+        .additions
+        .iter()
+        .find(|added| added.record.containers.iter().any(|other| other == name));
     match added {
-        Some(added) => Err(Problem::new(Reason::Conflict, format!("`{}` adds a container `{name}`, too", added.instance))),
+        Some(added) => Err(Problem::new(
+            Reason::Conflict,
+            format!("`{}` adds a container `{name}`, too", added.instance),
+        )),
         None => Ok(()),
     }
 }
 
 /// The first container's first port takes the place of whoever stood in front.
-fn take_over(draft: &Draft<'_>, instance: &Instance, upstream: Upstream, containers: &mut [NewContainer], warnings: &mut Vec<String>) -> Result<Takeover, Problem> {
+fn take_over(
+    draft: &Draft<'_>,
+    instance: &Instance,
+    upstream: Upstream,
+    containers: &mut [NewContainer],
+    warnings: &mut Vec<String>,
+) -> Result<Takeover, Problem> {
     let Upstream { origin, holder, .. } = upstream;
-    let none = || Problem::new(Reason::RenderFailed, "an interposer's first container has a first port");
-    let port = first_port(containers).and_then(Value::as_object_mut).ok_or_else(none)?;
-    let listen = port.get("containerPort").and_then(Value::as_i64).ok_or_else(none)?;
+    let none = || {
+        Problem::new(
+            Reason::RenderFailed,
+            "an interposer's first container has a first port",
+        )
+    };
+    let port = first_port(containers)
+        .and_then(Value::as_object_mut)
+        .ok_or_else(none)?;
+    let listen = port
+        .get("containerPort")
+        .and_then(Value::as_i64)
+        .ok_or_else(none)?;
     match &origin.name {
         Some(name) => {
-            port.insert("name".to_owned(), Value::String(name.clone()));
+            port.shift_insert(0, "name".to_owned(), Value::String(name.clone()));
         }
         None if !matches!(holder, Holder::Added(_)) => warnings.push(format!(
             "`{instance}` listens on {listen} before the app's port {}, which has no name to take over: point the Service's targetPort at {listen}",
@@ -253,7 +429,13 @@ fn take_over(draft: &Draft<'_>, instance: &Instance, upstream: Upstream, contain
         None => {}
     }
     if let Some(name) = &origin.name {
-        let holds = |container: &Container<'_>| container.ports.iter().flatten().any(|port| port.name.as_deref() == Some(name));
+        let holds = |container: &Container<'_>| {
+            container
+                .ports
+                .iter()
+                .flatten()
+                .any(|port| port.name.as_deref() == Some(name))
+        };
         let other = draft.pod.containers().find(|(slot, container)| {
             let holder = match &holder {
                 Holder::App { slot, .. } | Holder::Carried { slot, .. } => Some(slot),
@@ -262,25 +444,54 @@ fn take_over(draft: &Draft<'_>, instance: &Instance, upstream: Upstream, contain
             holds(container) && holder != Some(slot)
         });
         if let Some((_, container)) = other {
-            return Err(Problem::new(Reason::Conflict, format!("`{}` has a port called `{name}`, too: a Service would not know whom it means", container.name)));
+            return Err(Problem::new(
+                Reason::Conflict,
+                format!(
+                    "`{}` has a port called `{name}`, too: a Service would not know whom it means",
+                    container.name
+                ),
+            ));
         }
     }
-    Ok(Takeover { origin, holder, listen })
+    Ok(Takeover {
+        origin,
+        holder,
+        listen,
+    })
 }
 
 impl Takeover {
     fn record(&self, draft: &Draft<'_>) -> Interposed {
-        let Self { origin, holder, listen } = self;
+        let Self {
+            origin,
+            holder,
+            listen,
+        } = self;
         let upstream = match holder {
-            Holder::Added(index) => draft.additions.get(*index).and_then(|added| added.takeover.as_ref()).map_or(origin.port, |inner| inner.listen),
+            Holder::Added(index) => draft
+                .additions
+                .get(*index)
+                .and_then(|added| added.takeover.as_ref())
+                .map_or(origin.port, |inner| inner.listen),
             Holder::Carried { slot, index } => draft
                 .container(*slot)
                 .and_then(|container| container.ports.as_ref()?.get(*index))
                 .map_or(origin.port, |port| port.container_port),
             Holder::App { .. } | Holder::Undeclared => origin.port,
         };
-        let probes = if let Holder::App { probes, .. } = holder { probes.clone() } else { Vec::new() };
-        Interposed { container: origin.container.clone(), port: origin.port, name: origin.name.clone(), listen: *listen, upstream, probes }
+        let probes = if let Holder::App { probes, .. } = holder {
+            probes.clone()
+        } else {
+            Vec::new()
+        };
+        Interposed {
+            container: origin.container.clone(),
+            port: origin.port,
+            name: origin.name.clone(),
+            listen: *listen,
+            upstream,
+            probes,
+        }
     }
 }
 
@@ -288,26 +499,53 @@ fn new_volumes(draft: &Draft<'_>, volumes: Vec<Value>) -> Result<Vec<Value>, Pro
     let mut new = Vec::new();
     for volume in volumes {
         let name = name(&volume).unwrap_or_default();
-        let there = draft.pod.spec.volumes.iter().flatten().any(|other| other.name == name);
+        let there = draft
+            .pod
+            .spec
+            .volumes
+            .iter()
+            .flatten()
+            .any(|other| other.name == name);
         if !there {
             new.push(volume);
             continue;
         }
-        let existing = draft.pod.value().get("spec").and_then(|spec| spec.get("volumes")).and_then(Value::as_array);
-        let existing = existing.into_iter().flatten().find(|other| other.get("name").and_then(Value::as_str) == Some(&name));
+        let existing = draft
+            .pod
+            .value()
+            .get("spec")
+            .and_then(|spec| spec.get("volumes"))
+            .and_then(Value::as_array);
+        let existing = existing
+            .into_iter()
+            .flatten()
+            .find(|other| other.get("name").and_then(Value::as_str) == Some(&name));
         if !existing.is_some_and(|existing| super::contain::contains(existing, &volume)) {
-            return Err(Problem::new(Reason::Conflict, format!("the Pod has another volume `{name}`; names that start with `{}` are Outrigger's", keys::VOLUME_PREFIX)));
+            return Err(Problem::new(
+                Reason::Conflict,
+                format!(
+                    "the Pod has another volume `{name}`; names that start with `{}` are Outrigger's",
+                    keys::VOLUME_PREFIX
+                ),
+            ));
         }
     }
     Ok(new)
 }
 
 fn new_secrets(draft: &Draft<'_>, secrets: Vec<Value>) -> Vec<Value> {
-    let there = |secrets: &Option<Vec<Named<'_>>>, wanted: &str| secrets.iter().flatten().any(|secret| secret.name == wanted);
+    let there = |secrets: &Option<Vec<Named<'_>>>, wanted: &str| {
+        secrets.iter().flatten().any(|secret| secret.name == wanted)
+    };
     let mut new: Vec<Value> = Vec::new();
     for secret in secrets {
         let wanted = name(&secret).unwrap_or_default();
-        let added = draft.additions.iter().flat_map(|added| &added.image_pull_secrets).chain(&new).any(|other| *other == secret);
+        let added = draft
+            .additions
+            .iter()
+            .flat_map(|added| &added.image_pull_secrets)
+            .chain(&new)
+            .any(|other| *other == secret);
         if !added && !there(&draft.pod.spec.image_pull_secrets, &wanted) {
             new.push(secret);
         }
@@ -317,18 +555,46 @@ fn new_secrets(draft: &Draft<'_>, secrets: Vec<Value>) -> Vec<Value> {
 
 /// Config files become annotations; one that the Pod brings along must be the one we would write.
 #[allow(clippy::type_complexity)] // keys with texts, and files with hashes: both are written down as they are
-fn new_files(draft: &Draft<'_>, instance: &Instance, files: Vec<(String, String)>) -> Result<(Vec<(String, String)>, BTreeMap<String, String>), Problem> {
+fn new_files(
+    draft: &Draft<'_>,
+    instance: &Instance,
+    files: Vec<(String, String)>,
+) -> Result<(Vec<(String, String)>, BTreeMap<String, String>), Problem> {
     let mut new = Vec::new();
     let mut hashes = BTreeMap::new();
     for (file, text) in files {
         let key = file_key(&instance.to_string(), &file);
-        let added = draft.additions.iter().flat_map(|added| &added.annotations).find(|(other, _)| *other == key).map(|(_, text)| Cow::Borrowed(text.as_str()));
-        let brought = draft.pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.has(&key));
+        let added = draft
+            .additions
+            .iter()
+            .flat_map(|added| &added.annotations)
+            .find(|(other, _)| *other == key)
+            .map(|(_, text)| Cow::Borrowed(text.as_str()));
+        let brought = draft
+            .pod
+            .metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|annotations| annotations.has(&key));
         hashes.insert(file, crate::hash::of_text(&text));
         match added.or_else(|| draft.pod.annotation(&key)) {
             Some(same) if same == text => {}
-            Some(_) => return Err(Problem::new(Reason::Conflict, format!("annotation `{key}` is there with another text: remove it, Outrigger writes it"))),
-            None if brought => return Err(Problem::new(Reason::Conflict, format!("annotation `{key}` is there and is not a string: remove it, Outrigger writes it"))),
+            Some(_) => {
+                return Err(Problem::new(
+                    Reason::Conflict,
+                    format!(
+                        "annotation `{key}` is there with another text: remove it, Outrigger writes it"
+                    ),
+                ));
+            }
+            None if brought => {
+                return Err(Problem::new(
+                    Reason::Conflict,
+                    format!(
+                        "annotation `{key}` is there and is not a string: remove it, Outrigger writes it"
+                    ),
+                ));
+            }
             None => new.push((key, text)),
         }
     }
@@ -345,25 +611,46 @@ fn new_pairs(
 ) -> Vec<(String, String)> {
     let mut new = Vec::new();
     for (key, value) in wanted {
-        let earlier = draft.additions.iter().flat_map(added).find(|(other, _)| *other == key).map(|(_, value)| Cow::Borrowed(value.as_str()));
+        let earlier = draft
+            .additions
+            .iter()
+            .flat_map(added)
+            .find(|(other, _)| *other == key)
+            .map(|(_, value)| Cow::Borrowed(value.as_str()));
         match earlier.or_else(|| there.and_then(|pairs| pairs.get(&key))) {
             Some(same) if same == value => {}
-            Some(other) => warnings.push(format!("{kind} `{key}` stays `{}`, not `{}`", excerpt(&other, 40), excerpt(&value, 40))),
+            Some(other) => warnings.push(format!(
+                "{kind} `{key}` stays `{}`, not `{}`",
+                excerpt(&other, 40),
+                excerpt(&value, 40)
+            )),
             None => new.push((key, value)),
         }
     }
     new
 }
 
-fn new_in_apps(draft: &Draft<'_>, targets: &[Slot], env: &[Value], mounts: &[Value]) -> Result<Vec<AppAdditions>, Problem> {
+fn new_in_apps(
+    draft: &Draft<'_>,
+    targets: &[Slot],
+    env: &[Value],
+    mounts: &[Value],
+) -> Result<Vec<AppAdditions>, Problem> {
     if env.is_empty() && mounts.is_empty() {
         return Ok(Vec::new());
     }
     let mut apps = Vec::new();
     for slot in targets {
-        let Some(container) = draft.container(*slot) else { continue };
-        let earlier = draft.additions.iter().flat_map(|added| &added.apps).filter(|app| app.slot == *slot);
-        let (mut env_there, mut mounts_there) = (list(container.env), list(container.volume_mounts));
+        let Some(container) = draft.container(*slot) else {
+            continue;
+        };
+        let earlier = draft
+            .additions
+            .iter()
+            .flat_map(|added| &added.apps)
+            .filter(|app| app.slot == *slot);
+        let (mut env_there, mut mounts_there) =
+            (list(container.env), list(container.volume_mounts));
         for app in earlier {
             env_there.extend(app.env.iter().cloned());
             mounts_there.extend(app.mounts.iter().cloned());
@@ -371,33 +658,68 @@ fn new_in_apps(draft: &Draft<'_>, targets: &[Slot], env: &[Value], mounts: &[Val
         let devices = list(container.volume_devices);
         let device = mounts.iter().find_map(|mount| {
             let path = mount.get("mountPath")?;
-            devices.iter().any(|device| device.get("devicePath") == Some(path)).then_some(path)
+            devices
+                .iter()
+                .any(|device| device.get("devicePath") == Some(path))
+                .then_some(path)
         });
         if let Some(path) = device {
-            return Err(Problem::new(Reason::Conflict, format!("container `{}` has a device at {path}", container.name)));
+            return Err(Problem::new(
+                Reason::Conflict,
+                format!("container `{}` has a device at {path}", container.name),
+            ));
         }
-        let env = absent(env, &env_there, "name", |key| format!("container `{}` has another value for the variable `{key}`", container.name))?;
-        let mounts = absent(mounts, &mounts_there, "mountPath", |key| format!("container `{}` has something else mounted at `{key}`", container.name))?;
+        let env = absent(env, &env_there, "name", |key| {
+            format!(
+                "container `{}` has another value for the variable `{key}`",
+                container.name
+            )
+        })?;
+        let mounts = absent(mounts, &mounts_there, "mountPath", |key| {
+            format!(
+                "container `{}` has something else mounted at `{key}`",
+                container.name
+            )
+        })?;
         if !env.is_empty() || !mounts.is_empty() {
-            apps.push(AppAdditions { slot: *slot, env, mounts });
+            apps.push(AppAdditions {
+                slot: *slot,
+                env,
+                mounts,
+            });
         }
     }
     Ok(apps)
 }
 
 /// Those of `wanted` that are not there yet; a different one under the same key is a conflict.
-fn absent(wanted: &[Value], there: &[Value], key: &str, sentence: impl Fn(&str) -> String) -> Result<Vec<Value>, Problem> {
+fn absent(
+    wanted: &[Value],
+    there: &[Value],
+    key: &str,
+    sentence: impl Fn(&str) -> String,
+) -> Result<Vec<Value>, Problem> {
     let mut new = Vec::new();
     for value in wanted {
         match there.iter().find(|other| other.get(key) == value.get(key)) {
             None => new.push(value.clone()),
             Some(same) if super::contain::contains(same, value) => {}
-            Some(_) => return Err(Problem::new(Reason::Conflict, sentence(value.get(key).and_then(Value::as_str).unwrap_or_default()))),
+            Some(_) => {
+                return Err(Problem::new(
+                    Reason::Conflict,
+                    sentence(value.get(key).and_then(Value::as_str).unwrap_or_default()),
+                ));
+            }
         }
     }
     Ok(new)
 }
 
 fn list(raw: Option<&RawValue>) -> Vec<Value> {
-    raw.and_then(|raw| serde_json::from_str::<Option<Vec<Value>>>(raw.get()).ok().flatten()).unwrap_or_default()
+    raw.and_then(|raw| {
+        serde_json::from_str::<Option<Vec<Value>>>(raw.get())
+            .ok()
+            .flatten()
+    })
+    .unwrap_or_default()
 }

@@ -48,7 +48,9 @@ impl Patch {
     fn append(&mut self, path: &str, there: bool, values: Vec<Value>) {
         if values.is_empty() {
         } else if there {
-            values.into_iter().for_each(|value| self.add(format!("{path}/-"), value));
+            values
+                .into_iter()
+                .for_each(|value| self.add(format!("{path}/-"), value));
         } else {
             self.add(path.to_owned(), Value::Array(values));
         }
@@ -58,9 +60,14 @@ impl Patch {
     fn set(&mut self, path: &str, there: bool, entries: Vec<(String, String)>) {
         if entries.is_empty() {
         } else if there {
-            entries.into_iter().for_each(|(key, value)| self.add(format!("{path}/{}", escape(&key)), Value::String(value)));
+            entries.into_iter().for_each(|(key, value)| {
+                self.add(format!("{path}/{}", escape(&key)), Value::String(value))
+            });
         } else {
-            let entries: Map<_, _> = entries.into_iter().map(|(key, value)| (key, Value::String(value))).collect();
+            let entries: Map<_, _> = entries
+                .into_iter()
+                .map(|(key, value)| (key, Value::String(value)))
+                .collect();
             self.add(path.to_owned(), Value::Object(entries));
         }
     }
@@ -79,14 +86,18 @@ pub(crate) fn patch(draft: Draft<'_>) -> Patch {
         return patch;
     }
     let status = draft.status().text();
-    let Draft { pod, mut additions, .. } = draft;
+    let Draft {
+        pod, mut additions, ..
+    } = draft;
     for added in &additions {
         rename(&mut patch, pod, added);
     }
     // Rendering goes from the innermost interposer outwards; the Pod shows rank order.
-    additions.sort_by(|left, right| (left.rank, &left.instance).cmp(&(right.rank, &right.instance)));
+    additions
+        .sort_by(|left, right| (left.rank, &left.instance).cmp(&(right.rank, &right.instance)));
     apps(&mut patch, pod, &mut additions);
-    let (mut regular, mut init, mut first, mut volumes, mut secrets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut regular, mut init, mut first, mut volumes, mut secrets) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut annotations, mut labels) = (Vec::new(), Vec::new());
     for added in additions {
         for container in added.containers {
@@ -104,7 +115,11 @@ pub(crate) fn patch(draft: Draft<'_>) -> Patch {
     annotations.push((keys::STATUS.to_owned(), status));
     patch.append("/spec/containers", true, regular);
     match pod.spec.init_containers {
-        None => patch.append("/spec/initContainers", false, first.into_iter().chain(init).collect()),
+        None => patch.append(
+            "/spec/initContainers",
+            false,
+            first.into_iter().chain(init).collect(),
+        ),
         Some(_) => {
             for (index, container) in first.into_iter().enumerate() {
                 patch.add(format!("/spec/initContainers/{index}"), container);
@@ -113,23 +128,37 @@ pub(crate) fn patch(draft: Draft<'_>) -> Patch {
         }
     }
     patch.append("/spec/volumes", pod.spec.volumes.is_some(), volumes);
-    patch.append("/spec/imagePullSecrets", pod.spec.image_pull_secrets.is_some(), secrets);
+    patch.append(
+        "/spec/imagePullSecrets",
+        pod.spec.image_pull_secrets.is_some(),
+        secrets,
+    );
     if !pod.has_metadata {
         patch.add("/metadata".to_owned(), json!({}));
     }
     patch.set("/metadata/labels", pod.metadata.labels.is_some(), labels);
-    patch.set("/metadata/annotations", pod.metadata.annotations.is_some(), annotations);
+    patch.set(
+        "/metadata/annotations",
+        pod.metadata.annotations.is_some(),
+        annotations,
+    );
     patch
 }
 
 /// The app's port loses its name and its probes get the number; an interposer of an earlier injection loses its name.
 fn rename(patch: &mut Patch, pod: &crate::pod::Pod<'_>, added: &Additions) {
-    let Some(takeover) = &added.takeover else { return };
+    let Some(takeover) = &added.takeover else {
+        return;
+    };
     if takeover.origin.name.is_none() {
         return;
     }
     let (slot, index, probes) = match &takeover.holder {
-        Holder::App { slot, index, probes } => (slot, index, probes.as_slice()),
+        Holder::App {
+            slot,
+            index,
+            probes,
+        } => (slot, index, probes.as_slice()),
         Holder::Carried { slot, index } => (slot, index, &[][..]),
         Holder::Added(_) | Holder::Undeclared => return,
     };
@@ -141,10 +170,15 @@ fn rename(patch: &mut Patch, pod: &crate::pod::Pod<'_>, added: &Additions) {
     .and_then(|container| container.ports.as_ref()?.get(*index))
     .is_some_and(|port| port.name.is_some());
     if named {
-        patch.0.push(Operation::Remove { path: format!("{container}/ports/{index}/name") });
+        patch.0.push(Operation::Remove {
+            path: format!("{container}/ports/{index}/name"),
+        });
     }
     for probe in probes {
-        patch.0.push(Operation::Replace { path: format!("{container}/{probe}"), value: json!(takeover.origin.port) });
+        patch.0.push(Operation::Replace {
+            path: format!("{container}/{probe}"),
+            value: json!(takeover.origin.port),
+        });
     }
 }
 
@@ -152,16 +186,28 @@ fn rename(patch: &mut Patch, pod: &crate::pod::Pod<'_>, added: &Additions) {
 fn apps(patch: &mut Patch, pod: &crate::pod::Pod<'_>, additions: &mut [Additions]) {
     let mut lists: BTreeMap<(bool, usize), (Vec<Value>, Vec<Value>)> = BTreeMap::new();
     for app in additions.iter_mut().flat_map(|added| &mut added.apps) {
-        let (env, mounts) = lists.entry((app.slot.list == List::Init, app.slot.index)).or_default();
+        let (env, mounts) = lists
+            .entry((app.slot.list == List::Init, app.slot.index))
+            .or_default();
         env.append(&mut app.env);
         mounts.append(&mut app.mounts);
     }
     for ((init, index), (env, mounts)) in lists {
-        let slot = Slot { list: if init { List::Init } else { List::Regular }, index };
-        let Some((_, container)) = pod.containers().find(|(other, _)| *other == slot) else { continue };
-        let there = |raw: Option<&serde_json::value::RawValue>| raw.is_some_and(|raw| raw.get() != "null");
+        let slot = Slot {
+            list: if init { List::Init } else { List::Regular },
+            index,
+        };
+        let Some((_, container)) = pod.containers().find(|(other, _)| *other == slot) else {
+            continue;
+        };
+        let there =
+            |raw: Option<&serde_json::value::RawValue>| raw.is_some_and(|raw| raw.get() != "null");
         patch.append(&format!("{}/env", path(slot)), there(container.env), env);
-        patch.append(&format!("{}/volumeMounts", path(slot)), there(container.volume_mounts), mounts);
+        patch.append(
+            &format!("{}/volumeMounts", path(slot)),
+            there(container.volume_mounts),
+            mounts,
+        );
     }
 }
 

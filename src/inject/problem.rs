@@ -13,7 +13,11 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(reason: Reason, sentence: impl Into<String>) -> Self {
-        Self { reason, path: String::new(), sentence: sentence.into() }
+        Self {
+            reason,
+            path: String::new(),
+            sentence: sentence.into(),
+        }
     }
 
     /// The problem as seen from the object around it; only faults of the pattern have a place.
@@ -22,17 +26,32 @@ impl Problem {
             return self;
         }
         let Fault { path, message } = Fault::new(self.path, self.sentence).under(parent);
-        Self { path, sentence: message, ..self }
+        Self {
+            path,
+            sentence: message,
+            ..self
+        }
     }
 
     /// The sentence, with the pattern's field where there is one.
     pub(crate) fn text(&self, pattern: &str) -> String {
-        if self.path.is_empty() { self.sentence.clone() } else { format!("pattern `{pattern}` does not fit this Pod: `{}`: {}", self.path, self.sentence) }
+        if self.path.is_empty() {
+            self.sentence.clone()
+        } else {
+            format!(
+                "pattern `{pattern}` does not fit this Pod: `{}`: {}",
+                self.path, self.sentence
+            )
+        }
     }
 }
 
 impl From<Fault> for Problem {
     fn from(Fault { path, message }: Fault) -> Self {
-        Self { reason: Reason::RenderFailed, path, sentence: message }
+        Self {
+            reason: Reason::RenderFailed,
+            path,
+            sentence: message,
+        }
     }
 }

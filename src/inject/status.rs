@@ -89,8 +89,16 @@ impl Status {
     /// What the Pod brings along: nothing, a status, or a sentence on why its annotation is none.
     pub fn read(pod: &Pod<'_>) -> Result<Option<Self>, String> {
         let Some(text) = pod.annotation(keys::STATUS) else {
-            let there = pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.has(keys::STATUS));
-            return if there { Err(format!("annotation `{}` is not a string", keys::STATUS)) } else { Ok(None) };
+            let there = pod
+                .metadata
+                .annotations
+                .as_ref()
+                .is_some_and(|annotations| annotations.has(keys::STATUS));
+            return if there {
+                Err(format!("annotation `{}` is not a string", keys::STATUS))
+            } else {
+                Ok(None)
+            };
         };
         Self::parse(&text).map(Some)
     }
@@ -98,9 +106,18 @@ impl Status {
     /// Reads the annotation's value.
     pub fn parse(text: &str) -> Result<Self, String> {
         let hint = "leave it to Outrigger: remove it, or take it over unchanged together with what it records";
-        let status: Self = serde_json::from_str(text).map_err(|error| format!("annotation `{}` is not a status ({error}): {hint}", keys::STATUS))?;
+        let status: Self = serde_json::from_str(text).map_err(|error| {
+            format!(
+                "annotation `{}` is not a status ({error}): {hint}",
+                keys::STATUS
+            )
+        })?;
         if status.version != VERSION {
-            return Err(format!("annotation `{}` has version `{}`, expected `{VERSION}`: {hint}", keys::STATUS, status.version));
+            return Err(format!(
+                "annotation `{}` has version `{}`, expected `{VERSION}`: {hint}",
+                keys::STATUS,
+                status.version
+            ));
         }
         for (name, record) in &status.instances {
             record.plausible(name)?;
@@ -111,34 +128,52 @@ impl Status {
     /// The annotation's value.
     #[must_use]
     pub fn text(&self) -> String {
-        let current = Self { version: VERSION, instances: self.instances.clone() };
+        let current = Self {
+            version: VERSION,
+            instances: self.instances.clone(),
+        };
         serde_json::to_string(&current).unwrap_or_default()
     }
 
     /// True if some instance added the volume.
     #[must_use]
     pub fn has_volume(&self, name: &str) -> bool {
-        self.instances.values().any(|record| record.volumes.iter().any(|volume| volume == name))
+        self.instances
+            .values()
+            .any(|record| record.volumes.iter().any(|volume| volume == name))
     }
 
     /// True if some instance added the container.
     #[must_use]
     pub fn has_container(&self, name: &str) -> bool {
-        self.instances.values().any(|record| record.containers.iter().any(|container| container == name))
+        self.instances
+            .values()
+            .any(|record| record.containers.iter().any(|container| container == name))
     }
 }
 
 impl Record {
     /// Names that no such instance can have added are a forgery, and `uninject` would take away the user's own.
     fn plausible(&self, instance: &str) -> Result<(), String> {
-        let parsed = crate::names::Instance::parse(instance).map_err(|sentence| format!("annotation `{}`: {sentence}", keys::STATUS))?;
+        let parsed = crate::names::Instance::parse(instance)
+            .map_err(|sentence| format!("annotation `{}`: {sentence}", keys::STATUS))?;
         let first = parsed.container();
-        let own = |name: &str| name == first || name.strip_prefix(&first).is_some_and(|rest| rest.starts_with('-'));
+        let own = |name: &str| {
+            name == first
+                || name
+                    .strip_prefix(&first)
+                    .is_some_and(|rest| rest.starts_with('-'))
+        };
         let strange = self.containers.iter().find(|name| !own(name)).or_else(|| {
-            self.volumes.iter().find(|name| !name.strip_prefix(keys::VOLUME_PREFIX).is_some_and(own))
+            self.volumes
+                .iter()
+                .find(|name| !name.strip_prefix(keys::VOLUME_PREFIX).is_some_and(own))
         });
         match strange {
-            Some(name) => Err(format!("annotation `{}` says that `{instance}` added `{name}`, which it cannot have: remove the annotation", keys::STATUS)),
+            Some(name) => Err(format!(
+                "annotation `{}` says that `{instance}` added `{name}`, which it cannot have: remove the annotation",
+                keys::STATUS
+            )),
             None => Ok(()),
         }
     }
@@ -161,8 +196,15 @@ mod tests {
 
     #[test]
     fn the_text_reads_back() {
-        let record = Record { source: "pod".to_owned(), containers: vec!["https".to_owned()], ..Record::default() };
-        let status = Status { version: VERSION, instances: [("https".to_owned(), record)].into() };
+        let record = Record {
+            source: "pod".to_owned(),
+            containers: vec!["https".to_owned()],
+            ..Record::default()
+        };
+        let status = Status {
+            version: VERSION,
+            instances: [("https".to_owned(), record)].into(),
+        };
         assert_eq!(Status::parse(&status.text()), Ok(status));
     }
 
@@ -171,10 +213,22 @@ mod tests {
         for (text, expected) in [
             ("{}", "is not a status"),
             ("[]", "is not a status"),
-            (r#"{"version":2,"instances":{}}"#, "has version `2`, expected `1`"),
-            (r#"{"version":1,"instances":{"https":{"containers":["app"]}}}"#, "says that `https` added `app`, which it cannot have"),
-            (r#"{"version":1,"instances":{"https":{"volumes":["data"]}}}"#, "says that `https` added `data`, which it cannot have"),
-            (r#"{"version":1,"instances":{"A":{}}}"#, "`A` is not a pattern's name"),
+            (
+                r#"{"version":2,"instances":{}}"#,
+                "has version `2`, expected `1`",
+            ),
+            (
+                r#"{"version":1,"instances":{"https":{"containers":["app"]}}}"#,
+                "says that `https` added `app`, which it cannot have",
+            ),
+            (
+                r#"{"version":1,"instances":{"https":{"volumes":["data"]}}}"#,
+                "says that `https` added `data`, which it cannot have",
+            ),
+            (
+                r#"{"version":1,"instances":{"A":{}}}"#,
+                "`A` is not a pattern's name",
+            ),
         ] {
             let sentence = Status::parse(text).unwrap_err();
             assert!(sentence.contains(expected), "{sentence}");

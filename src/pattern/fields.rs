@@ -44,16 +44,22 @@ fn check<T: DeserializeOwned + Serialize>(value: &Value) -> Result<(), Fault> {
 /// The first field of `value` that `back` does not have.
 fn lost(value: &Value, back: &Value) -> Result<(), Fault> {
     match (value, back) {
-        (Value::Object(before), Value::Object(after)) => before.iter().try_for_each(|(key, inner)| match after.get(key) {
-            Some(same) => lost(inner, same).map_err(|fault| fault.under(key)),
-            None if inner.is_null() => Ok(()),
-            None => Err(Fault::new(key, format!("unknown field `{key}`"))),
-        }),
+        (Value::Object(before), Value::Object(after)) => {
+            before
+                .iter()
+                .try_for_each(|(key, inner)| match after.get(key) {
+                    Some(same) => lost(inner, same).map_err(|fault| fault.under(key)),
+                    None if inner.is_null() => Ok(()),
+                    None => Err(Fault::new(key, format!("unknown field `{key}`"))),
+                })
+        }
         (Value::Array(before), Value::Array(after)) => before
             .iter()
             .zip(after)
             .enumerate()
-            .try_for_each(|(index, (inner, same))| lost(inner, same).map_err(|fault| fault.under(&format!("[{index}]")))),
+            .try_for_each(|(index, (inner, same))| {
+                lost(inner, same).map_err(|fault| fault.under(&format!("[{index}]")))
+            }),
         _ => Ok(()),
     }
 }
@@ -66,9 +72,18 @@ mod tests {
     #[test]
     fn misspelt_and_mistyped_fields_are_named() {
         let fault = |value: Value| container(&value).unwrap_err().to_string();
-        assert_eq!(fault(json!({"name": "a", "imagePulPolicy": "Always"})), "`imagePulPolicy`: unknown field `imagePulPolicy`");
-        assert_eq!(fault(json!({"name": "a", "ports": [{"containerPort": 1, "nmae": "x"}]})), "`ports[0].nmae`: unknown field `nmae`");
-        assert_eq!(fault(json!({"name": "a", "args": [1]})), "`args[0]`: invalid type: integer `1`, expected a string");
+        assert_eq!(
+            fault(json!({"name": "a", "imagePulPolicy": "Always"})),
+            "`imagePulPolicy`: unknown field `imagePulPolicy`"
+        );
+        assert_eq!(
+            fault(json!({"name": "a", "ports": [{"containerPort": 1, "nmae": "x"}]})),
+            "`ports[0].nmae`: unknown field `nmae`"
+        );
+        assert_eq!(
+            fault(json!({"name": "a", "args": [1]})),
+            "`args[0]`: invalid type: integer `1`, expected a string"
+        );
         assert!(volume(&json!({"name": "a", "emptyDir": {"medium": "Memory"}})).is_ok());
         assert!(volume(&json!({"name": "a", "emptydir": {}})).is_err());
     }

@@ -16,26 +16,67 @@ pub struct Schema {
 
 /// What a parameter schema may say; the same words as a CRD's (`apiextensions/v1` `JSONSchemaProps`), less what makes no sense here.
 const KEYWORDS: &[&str] = &[
-    "additionalProperties", "allOf", "anyOf", "default", "description", "enum", "examples", "exclusiveMaximum", "exclusiveMinimum",
-    "format", "items", "maxItems", "maxLength", "maxProperties", "maximum", "minItems", "minLength", "minProperties", "minimum",
-    "multipleOf", "not", "oneOf", "pattern", "properties", "required", "title", "type", "uniqueItems", "const", "propertyNames",
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "default",
+    "description",
+    "enum",
+    "examples",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "format",
+    "items",
+    "maxItems",
+    "maxLength",
+    "maxProperties",
+    "maximum",
+    "minItems",
+    "minLength",
+    "minProperties",
+    "minimum",
+    "multipleOf",
+    "not",
+    "oneOf",
+    "pattern",
+    "properties",
+    "required",
+    "title",
+    "type",
+    "uniqueItems",
+    "const",
+    "propertyNames",
 ];
 
 impl Schema {
     /// Compiles `spec.params`; null is a pattern without parameters.
     pub(super) fn compile(source: &Value) -> Result<Self, Vec<Fault>> {
-        let mut source = if source.is_null() { json!({"type": "object"}) } else { source.clone() };
+        let mut source = if source.is_null() {
+            json!({"type": "object"})
+        } else {
+            source.clone()
+        };
         let mut faults = Vec::new();
         if source.get("type") != Some(&json!("object")) {
-            faults.push(Fault::new("type", "the root of `params` is an object: write `type: object`"));
+            faults.push(Fault::new(
+                "type",
+                "the root of `params` is an object: write `type: object`",
+            ));
         }
         close(&mut source, "", &mut faults);
         if let Some(Value::Object(properties)) = source.get("properties") {
-            for reserved in ["into", "override"].iter().filter(|name| properties.contains_key(**name)) {
-                faults.push(Fault::new(format!("properties.{reserved}"), format!("`{reserved}` belongs to every pattern: choose another name")));
+            for reserved in ["into", "override"]
+                .iter()
+                .filter(|name| properties.contains_key(**name))
+            {
+                faults.push(Fault::new(
+                    format!("properties.{reserved}"),
+                    format!("`{reserved}` belongs to every pattern: choose another name"),
+                ));
             }
         } else if let Value::Object(root) = &mut source {
-            root.entry("additionalProperties").or_insert(Value::Bool(false));
+            root.entry("additionalProperties")
+                .or_insert(Value::Bool(false));
         }
         if !faults.is_empty() {
             return Err(faults);
@@ -45,7 +86,12 @@ impl Schema {
             .should_validate_formats(true)
             .with_pattern_options(PatternOptions::regex().size_limit(1 << 20))
             .build(&source)
-            .map_err(|error| vec![Fault::new(dotted(error.instance_path().as_str()), format!("not a JSON Schema: {error}"))])?;
+            .map_err(|error| {
+                vec![Fault::new(
+                    dotted(error.instance_path().as_str()),
+                    format!("not a JSON Schema: {error}"),
+                )]
+            })?;
         let schema = Self { source, validator };
         schema.defaults_fit()?;
         Ok(schema)
@@ -59,7 +105,10 @@ impl Schema {
 
     /// The parameters' names, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.properties().into_iter().flatten().map(|(name, _)| name.as_str())
+        self.properties()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.as_str())
     }
 
     /// The parameters and their schemas.
@@ -93,45 +142,111 @@ impl Schema {
     fn sentence(&self, error: &ValidationError<'_>) -> String {
         let path = dotted(error.instance_path().as_str());
         let expected = match error.kind() {
-            ValidationErrorKind::AdditionalProperties { unexpected } => return self.unknown(&path, unexpected),
-            ValidationErrorKind::Required { property } => return self.missing(&path, property.as_str().unwrap_or_default()),
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                return self.unknown(&path, unexpected);
+            }
+            ValidationErrorKind::Required { property } => {
+                return self.missing(&path, property.as_str().unwrap_or_default());
+            }
             ValidationErrorKind::Type { kind } => format!("expected {}", types(kind)),
-            ValidationErrorKind::Enum { options } => format!("expected {}", or_list(options.as_array().into_iter().flatten().map(plain))),
+            ValidationErrorKind::Enum { options } => format!(
+                "expected {}",
+                or_list(options.as_array().into_iter().flatten().map(plain))
+            ),
             ValidationErrorKind::Minimum { limit } => format!("expected at least {limit}"),
             ValidationErrorKind::Maximum { limit } => format!("expected at most {limit}"),
-            ValidationErrorKind::ExclusiveMinimum { limit } => format!("expected more than {limit}"),
-            ValidationErrorKind::ExclusiveMaximum { limit } => format!("expected less than {limit}"),
-            ValidationErrorKind::MinItems { limit } => format!("expected at least {}", counted(*limit, "item")),
-            ValidationErrorKind::MaxItems { limit } => format!("expected at most {}", counted(*limit, "item")),
-            ValidationErrorKind::MinLength { limit } => format!("expected at least {}", counted(*limit, "character")),
-            ValidationErrorKind::MaxLength { limit } => format!("expected at most {}", counted(*limit, "character")),
-            ValidationErrorKind::MinProperties { limit } => format!("expected at least {limit} entries"),
-            ValidationErrorKind::MaxProperties { limit } => format!("expected at most {limit} entries"),
-            ValidationErrorKind::Pattern { pattern } => format!("expected {}", self.described(&path, &format!("a match of `{pattern}`"))),
+            ValidationErrorKind::ExclusiveMinimum { limit } => {
+                format!("expected more than {limit}")
+            }
+            ValidationErrorKind::ExclusiveMaximum { limit } => {
+                format!("expected less than {limit}")
+            }
+            ValidationErrorKind::MinItems { limit } => {
+                format!("expected at least {}", counted(*limit, "item"))
+            }
+            ValidationErrorKind::MaxItems { limit } => {
+                format!("expected at most {}", counted(*limit, "item"))
+            }
+            ValidationErrorKind::MinLength { limit } => {
+                format!("expected at least {}", counted(*limit, "character"))
+            }
+            ValidationErrorKind::MaxLength { limit } => {
+                format!("expected at most {}", counted(*limit, "character"))
+            }
+            ValidationErrorKind::MinProperties { limit } => {
+                format!("expected at least {limit} entries")
+            }
+            ValidationErrorKind::MaxProperties { limit } => {
+                format!("expected at most {limit} entries")
+            }
+            ValidationErrorKind::Pattern { pattern } => format!(
+                "expected {}",
+                self.described(&path, &format!("a match of `{pattern}`"))
+            ),
             ValidationErrorKind::Format { format } => format!("expected the format `{format}`"),
             ValidationErrorKind::UniqueItems => "expected items that differ".to_owned(),
-            ValidationErrorKind::Constant { expected_value } => format!("expected `{}`", plain(expected_value)),
+            ValidationErrorKind::Constant { expected_value } => {
+                format!("expected `{}`", plain(expected_value))
+            }
             ValidationErrorKind::FalseSchema => "expected nothing".to_owned(),
             other => format!("it does not satisfy `{}` of the schema", other.keyword()),
         };
         let value = excerpt(&plain(error.instance()), 60);
-        if path.is_empty() { format!("the parameters are `{value}`, {expected}") } else { format!("parameter `{path}` is `{value}`, {expected}") }
+        if path.is_empty() {
+            format!("the parameters are `{value}`, {expected}")
+        } else {
+            format!("parameter `{path}` is `{value}`, {expected}")
+        }
     }
 
     fn unknown(&self, path: &str, unexpected: &[String]) -> String {
         let word = unexpected.first().map(String::as_str).unwrap_or_default();
-        let known = self.at(path).and_then(|schema| schema.get("properties")).and_then(Value::as_object);
-        let names = || known.into_iter().flatten().map(|(name, _)| name.as_str()).chain(path.is_empty().then_some(["into", "override"]).into_iter().flatten());
-        let full = if path.is_empty() { word.to_owned() } else { format!("{path}.{word}") };
+        let known = self
+            .at(path)
+            .and_then(|schema| schema.get("properties"))
+            .and_then(Value::as_object);
+        let names = || {
+            known
+                .into_iter()
+                .flatten()
+                .map(|(name, _)| name.as_str())
+                .chain(
+                    path.is_empty()
+                        .then_some(["into", "override"])
+                        .into_iter()
+                        .flatten(),
+                )
+        };
+        let full = if path.is_empty() {
+            word.to_owned()
+        } else {
+            format!("{path}.{word}")
+        };
         match crate::text::did_you_mean(word, names()) {
-            Some(_) => format!("unknown parameter `{}`{}", excerpt(&full, 60), suggestion(word, names())),
-            None => format!("unknown parameter `{}`, expected {}", excerpt(&full, 60), or_list(names())),
+            Some(_) => format!(
+                "unknown parameter `{}`{}",
+                excerpt(&full, 60),
+                suggestion(word, names())
+            ),
+            None => format!(
+                "unknown parameter `{}`, expected {}",
+                excerpt(&full, 60),
+                or_list(names())
+            ),
         }
     }
 
     fn missing(&self, path: &str, name: &str) -> String {
-        let full = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-        match self.at(&full).and_then(|schema| schema.get("description")).and_then(Value::as_str) {
+        let full = if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}.{name}")
+        };
+        match self
+            .at(&full)
+            .and_then(|schema| schema.get("description"))
+            .and_then(Value::as_str)
+        {
             Some(description) => format!("parameter `{full}` is missing: {}", lower(description)),
             None => format!("parameter `{full}` is missing"),
         }
@@ -139,7 +254,11 @@ impl Schema {
 
     /// The description of the parameter at `path`, else `otherwise`.
     fn described(&self, path: &str, otherwise: &str) -> String {
-        match self.at(path).and_then(|schema| schema.get("description")).and_then(Value::as_str) {
+        match self
+            .at(path)
+            .and_then(|schema| schema.get("description"))
+            .and_then(Value::as_str)
+        {
             Some(description) => format!("{otherwise} ({})", lower(description)),
             None => otherwise.to_owned(),
         }
@@ -168,29 +287,63 @@ impl Schema {
     fn defaults_fit(&self) -> Result<(), Vec<Fault>> {
         let mut faults = Vec::new();
         for (name, schema) in self.properties().into_iter().flatten() {
-            let Some(default) = schema.get("default") else { continue };
+            let Some(default) = schema.get("default") else {
+                continue;
+            };
             let mut default = default.clone();
             complete(schema, &mut default);
-            let fits = jsonschema::draft202012::options().offline().build(schema).is_ok_and(|validator| validator.is_valid(&default));
+            let fits = jsonschema::draft202012::options()
+                .offline()
+                .build(schema)
+                .is_ok_and(|validator| validator.is_valid(&default));
             if !fits {
-                faults.push(Fault::new(format!("properties.{name}.default"), format!("`{}` does not satisfy the parameter's own schema", plain(&default))));
+                faults.push(Fault::new(
+                    format!("properties.{name}.default"),
+                    format!(
+                        "`{}` does not satisfy the parameter's own schema",
+                        plain(&default)
+                    ),
+                ));
             }
         }
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults)
+        }
     }
 }
 
 /// Closes objects and finds misspelt keywords, all the way down.
 fn close(schema: &mut Value, path: &str, faults: &mut Vec<Fault>) {
     let Value::Object(map) = schema else { return };
-    for keyword in map.keys().filter(|keyword| !KEYWORDS.contains(&keyword.as_str())) {
-        let place = if path.is_empty() { keyword.clone() } else { format!("{path}.{keyword}") };
-        faults.push(Fault::new(place, format!("unknown schema keyword `{keyword}`{}", suggestion(keyword, KEYWORDS.iter().copied()))));
+    for keyword in map
+        .keys()
+        .filter(|keyword| !KEYWORDS.contains(&keyword.as_str()))
+    {
+        let place = if path.is_empty() {
+            keyword.clone()
+        } else {
+            format!("{path}.{keyword}")
+        };
+        faults.push(Fault::new(
+            place,
+            format!(
+                "unknown schema keyword `{keyword}`{}",
+                suggestion(keyword, KEYWORDS.iter().copied())
+            ),
+        ));
     }
     if map.contains_key("properties") && !map.contains_key("additionalProperties") {
         map.insert("additionalProperties".to_owned(), Value::Bool(false));
     }
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let below = |name: &str| {
+        if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}.{name}")
+        }
+    };
     if let Some(Value::Object(properties)) = map.get_mut("properties") {
         for (name, property) in properties {
             close(property, &below(&format!("properties.{name}")), faults);
@@ -206,7 +359,12 @@ fn close(schema: &mut Value, path: &str, faults: &mut Vec<Fault>) {
 fn complete(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(map) => {
-            for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            for (name, property) in schema
+                .get("properties")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+            {
                 if let Some(inner) = map.get_mut(name) {
                     complete(property, inner);
                 } else if let Some(default) = property.get("default") {
@@ -226,23 +384,59 @@ fn complete(schema: &Value, value: &mut Value) {
 }
 
 fn sample(schema: &Value) -> Value {
-    if let Some(value) = schema.get("default").or_else(|| schema.get("examples")?.get(0)).or_else(|| schema.get("enum")?.get(0)).or_else(|| schema.get("const")) {
+    if let Some(value) = schema
+        .get("default")
+        .or_else(|| schema.get("examples")?.get(0))
+        .or_else(|| schema.get("enum")?.get(0))
+        .or_else(|| schema.get("const"))
+    {
         return value.clone();
     }
-    let least = |keyword: &str, otherwise: u64| schema.get(keyword).and_then(Value::as_u64).unwrap_or(otherwise);
+    let least = |keyword: &str, otherwise: u64| {
+        schema
+            .get(keyword)
+            .and_then(Value::as_u64)
+            .unwrap_or(otherwise)
+    };
     match schema.get("type").and_then(Value::as_str) {
         Some("object") => {
-            let required: Vec<_> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-            let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-            properties.filter(|(name, _)| required.contains(&name.as_str())).map(|(name, schema)| (name.clone(), sample(schema))).collect()
+            let required: Vec<_> = schema
+                .get("required")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            let properties = schema
+                .get("properties")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten();
+            properties
+                .filter(|(name, _)| required.contains(&name.as_str()))
+                .map(|(name, schema)| (name.clone(), sample(schema)))
+                .collect()
         }
         Some("array") => {
             let item = schema.get("items").map(sample).unwrap_or_default();
-            Value::Array(vec![item; usize::try_from(least("minItems", 0)).unwrap_or_default()])
+            Value::Array(vec![
+                item;
+                usize::try_from(least("minItems", 0))
+                    .unwrap_or_default()
+            ])
         }
-        Some("integer" | "number") => json!(least("minimum", least("exclusiveMinimum", 0).saturating_add(1))),
+        Some("integer" | "number") => json!(least(
+            "minimum",
+            least("exclusiveMinimum", 0).saturating_add(1)
+        )),
         Some("boolean") => json!(false),
-        _ => json!("x".repeat(usize::try_from(least("minLength", 1)).unwrap_or(1).min(1 << 12))),
+        _ => json!(
+            "x".repeat(
+                usize::try_from(least("minLength", 1))
+                    .unwrap_or(1)
+                    .min(1 << 12)
+            )
+        ),
     }
 }
 
@@ -262,7 +456,10 @@ fn dotted(pointer: &str) -> String {
             path.push_str(&format!("[{part}]"));
         } else {
             let dot = if path.is_empty() { "" } else { "." };
-            path.push_str(&format!("{dot}{}", part.replace("~1", "/").replace("~0", "~")));
+            path.push_str(&format!(
+                "{dot}{}",
+                part.replace("~1", "/").replace("~0", "~")
+            ));
         }
     }
     path
@@ -284,20 +481,34 @@ fn types(kind: &TypeKind) -> String {
     };
     match kind {
         TypeKind::Single(kind) => name(kind.as_str()),
-        TypeKind::Multiple(kinds) => kinds.iter().map(|kind| name(kind.as_str())).collect::<Vec<_>>().join(" or "),
+        TypeKind::Multiple(kinds) => kinds
+            .iter()
+            .map(|kind| name(kind.as_str()))
+            .collect::<Vec<_>>()
+            .join(" or "),
     }
 }
 
 fn counted(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
 }
 
 /// A description as the tail of a sentence.
 fn lower(description: &str) -> String {
-    let description = description.split(". ").next().unwrap_or_default().trim_end_matches('.');
+    let description = description
+        .split(". ")
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('.');
     let mut characters = description.chars();
     match (characters.next(), characters.as_str()) {
-        (Some(first), rest) if rest.starts_with(char::is_lowercase) || rest.starts_with(' ') => first.to_lowercase().collect::<String>() + rest,
+        (Some(first), rest) if rest.starts_with(char::is_lowercase) || rest.starts_with(' ') => {
+            first.to_lowercase().collect::<String>() + rest
+        }
         _ => description.to_owned(),
     }
 }
@@ -325,23 +536,59 @@ mod tests {
     fn defaults_reach_into_lists() {
         let mut params = json!({"shards": [{"host": "a"}]});
         schema().complete(&mut params);
-        assert_eq!(params, json!({"shards": [{"host": "a", "weight": 1}], "port": 8443, "mode": "fail"}));
+        assert_eq!(
+            params,
+            json!({"shards": [{"host": "a", "weight": 1}], "port": 8443, "mode": "fail"})
+        );
     }
 
     #[test]
     fn every_misfit_is_one_sentence() {
         for (params, expected) in [
-            (json!({}), "parameter `secretName` is missing: name of the Secret"),
-            (json!({"secretName": "a", "prot": 1}), "unknown parameter `prot`: did you mean `port`?"),
-            (json!({"zzz": 1}), "unknown parameter `zzz`, expected `secretName`, `port`, `mode`, `shards`, `either`, `into` or `override`"),
-            (json!({"secretName": 5}), "parameter `secretName` is `5`, expected a string"),
-            (json!({"secretName": "a", "port": 70000}), "parameter `port` is `70000`, expected at most 65535"),
-            (json!({"secretName": "a", "port": "x"}), "parameter `port` is `x`, expected an integer"),
-            (json!({"secretName": "a", "mode": "x"}), "parameter `mode` is `x`, expected `fail` or `remap`"),
-            (json!({"secretName": "a", "shards": []}), "parameter `shards` is `[]`, expected at least 2 items"),
-            (json!({"secretName": "a", "shards": [{}, {"hots": "a"}]}), "unknown parameter `shards[1].hots`: did you mean `host`?"),
-            (json!({"secretName": "a", "shards": [{}, {"host": "A"}]}), "parameter `shards[1].host` is `A`, expected a match of `^[a-z]+$`"),
-            (json!({"secretName": "a", "either": true}), "parameter `either` is `true`, expected an integer or a string"),
+            (
+                json!({}),
+                "parameter `secretName` is missing: name of the Secret",
+            ),
+            (
+                json!({"secretName": "a", "prot": 1}),
+                "unknown parameter `prot`: did you mean `port`?",
+            ),
+            (
+                json!({"zzz": 1}),
+                "unknown parameter `zzz`, expected `secretName`, `port`, `mode`, `shards`, `either`, `into` or `override`",
+            ),
+            (
+                json!({"secretName": 5}),
+                "parameter `secretName` is `5`, expected a string",
+            ),
+            (
+                json!({"secretName": "a", "port": 70000}),
+                "parameter `port` is `70000`, expected at most 65535",
+            ),
+            (
+                json!({"secretName": "a", "port": "x"}),
+                "parameter `port` is `x`, expected an integer",
+            ),
+            (
+                json!({"secretName": "a", "mode": "x"}),
+                "parameter `mode` is `x`, expected `fail` or `remap`",
+            ),
+            (
+                json!({"secretName": "a", "shards": []}),
+                "parameter `shards` is `[]`, expected at least 2 items",
+            ),
+            (
+                json!({"secretName": "a", "shards": [{}, {"hots": "a"}]}),
+                "unknown parameter `shards[1].hots`: did you mean `host`?",
+            ),
+            (
+                json!({"secretName": "a", "shards": [{}, {"host": "A"}]}),
+                "parameter `shards[1].host` is `A`, expected a match of `^[a-z]+$`",
+            ),
+            (
+                json!({"secretName": "a", "either": true}),
+                "parameter `either` is `true`, expected an integer or a string",
+            ),
             (json!([1]), "the parameters are `[1]`, expected a mapping"),
         ] {
             assert_eq!(schema().check(&params), Err(expected.to_owned()));
@@ -351,10 +598,22 @@ mod tests {
     #[test]
     fn a_bad_schema_is_found_at_load() {
         for (schema, expected) in [
-            (json!({"type": "string"}), "`type`: the root of `params` is an object: write `type: object`"),
-            (json!({"type": "object", "properties": {"a": {"tpye": "string"}}}), "`properties.a.tpye`: unknown schema keyword `tpye`: did you mean `type`?"),
-            (json!({"type": "object", "properties": {"into": {"type": "string"}}}), "`properties.into`: `into` belongs to every pattern: choose another name"),
-            (json!({"type": "object", "properties": {"a": {"type": "integer", "default": "x"}}}), "`properties.a.default`: `x` does not satisfy the parameter's own schema"),
+            (
+                json!({"type": "string"}),
+                "`type`: the root of `params` is an object: write `type: object`",
+            ),
+            (
+                json!({"type": "object", "properties": {"a": {"tpye": "string"}}}),
+                "`properties.a.tpye`: unknown schema keyword `tpye`: did you mean `type`?",
+            ),
+            (
+                json!({"type": "object", "properties": {"into": {"type": "string"}}}),
+                "`properties.into`: `into` belongs to every pattern: choose another name",
+            ),
+            (
+                json!({"type": "object", "properties": {"a": {"type": "integer", "default": "x"}}}),
+                "`properties.a.default`: `x` does not satisfy the parameter's own schema",
+            ),
         ] {
             let faults = Schema::compile(&schema).unwrap_err();
             assert_eq!(faults[0].to_string(), expected);

@@ -26,13 +26,21 @@ pub(crate) struct Scope(minijinja::Value);
 
 impl Scope {
     /// The names that a template may use.
-    pub(crate) const NAMES: &[&str] = &["params", "pod", "namespace", "app", "ports", "upstream", "instance"];
+    pub(crate) const NAMES: &[&str] = &[
+        "params",
+        "pod",
+        "namespace",
+        "app",
+        "ports",
+        "upstream",
+        "instance",
+    ];
 
     /// A scope of these names and values.
     pub(crate) fn new(values: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
-        Self(minijinja::Value::from_pairs(
-            values.into_iter().map(|(name, value)| (name, minijinja::Value::from(minijinja::value::Serde(value)))),
-        ))
+        Self(minijinja::Value::from_pairs(values.into_iter().map(
+            |(name, value)| (name, minijinja::Value::from(minijinja::value::Serde(value))),
+        )))
     }
 }
 
@@ -65,13 +73,20 @@ impl Template {
         let source = source.trim().to_owned();
         match LANGUAGE.compile_expression_owned(source.clone()) {
             Ok(expression) => Ok(Self { source, expression }),
-            Err(error) => Err(Fault::new("", format!("`{{{{ {source} }}}}`: {}", detail(&error)))),
+            Err(error) => Err(Fault::new(
+                "",
+                format!("`{{{{ {source} }}}}`: {}", detail(&error)),
+            )),
         }
     }
 
     fn eval(&self, scope: &Scope) -> Result<minijinja::Value, Fault> {
-        let fail = |message: String| Fault::new("", format!("`{{{{ {} }}}}`: {message}", self.source));
-        let value = self.expression.eval(scope.0.clone()).map_err(|error| fail(detail(&error)))?;
+        let fail =
+            |message: String| Fault::new("", format!("`{{{{ {} }}}}`: {message}", self.source));
+        let value = self
+            .expression
+            .eval(scope.0.clone())
+            .map_err(|error| fail(detail(&error)))?;
         if value.is_undefined() {
             return Err(fail("undefined".to_owned()));
         }
@@ -99,24 +114,38 @@ impl Tree {
     /// Compiles `value`; faults are collected under `path`.
     pub(super) fn compile(value: &Value, path: &str, faults: &mut Vec<Fault>) -> Self {
         match value {
-            Value::String(text) if text.contains("{{") || text.contains("{%") => leaf(text).unwrap_or_else(|fault| {
-                faults.push(fault.under(path));
-                Self::Fixed(Value::Null)
-            }),
+            Value::String(text) if text.contains("{{") || text.contains("{%") => leaf(text)
+                .unwrap_or_else(|fault| {
+                    faults.push(fault.under(path));
+                    Self::Fixed(Value::Null)
+                }),
             Value::Array(items) => {
                 let trees: Vec<_> = items
                     .iter()
                     .enumerate()
                     .map(|(index, item)| Self::compile(item, &format!("{path}[{index}]"), faults))
                     .collect();
-                if trees.iter().all(Self::is_fixed) { Self::Fixed(value.clone()) } else { Self::List(trees) }
+                if trees.iter().all(Self::is_fixed) {
+                    Self::Fixed(value.clone())
+                } else {
+                    Self::List(trees)
+                }
             }
             Value::Object(entries) => {
                 let trees: Vec<_> = entries
                     .iter()
-                    .map(|(key, entry)| (key.clone(), Self::compile(entry, &format!("{path}.{key}"), faults)))
+                    .map(|(key, entry)| {
+                        (
+                            key.clone(),
+                            Self::compile(entry, &format!("{path}.{key}"), faults),
+                        )
+                    })
                     .collect();
-                if trees.iter().all(|(_, tree)| tree.is_fixed()) { Self::Fixed(value.clone()) } else { Self::Map(trees) }
+                if trees.iter().all(|(_, tree)| tree.is_fixed()) {
+                    Self::Fixed(value.clone())
+                } else {
+                    Self::Map(trees)
+                }
             }
             _ => Self::Fixed(value.clone()),
         }
@@ -141,7 +170,10 @@ impl Tree {
             Self::List(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for (index, item) in items.iter().enumerate() {
-                    list.extend(item.eval(scope).map_err(|fault| fault.under(&format!("[{index}]")))?);
+                    list.extend(
+                        item.eval(scope)
+                            .map_err(|fault| fault.under(&format!("[{index}]")))?,
+                    );
                 }
                 Value::Array(list)
             }
@@ -160,14 +192,18 @@ impl Tree {
     /// The part of the tree under `key`, of a map.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         match self {
-            Self::Map(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, tree)| tree),
+            Self::Map(entries) => entries
+                .iter()
+                .find(|(name, _)| name == key)
+                .map(|(_, tree)| tree),
             _ => None,
         }
     }
 
     /// Every name that the tree uses, with what is looked up in it: `params.port`.
     pub(super) fn names(&self, into: &mut BTreeSet<String>) {
-        let mut add = |template: &Template| into.extend(template.expression.undeclared_variables(true));
+        let mut add =
+            |template: &Template| into.extend(template.expression.undeclared_variables(true));
         match self {
             Self::Fixed(_) => {}
             Self::Expression(template) => add(template),
@@ -184,13 +220,17 @@ impl Tree {
 /// A string leaf: one expression, or text around expressions.
 fn leaf(text: &str) -> Result<Tree, Fault> {
     if text.contains("{%") || text.contains("{#") {
-        return Err(Fault::new("", "only `{{ expression }}` works in a field; statements belong in `files`"));
+        return Err(Fault::new(
+            "",
+            "only `{{ expression }}` works in a field; statements belong in `files`",
+        ));
     }
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find("{{") {
         let (before, after) = rest.split_at(start);
-        let end = expression_end(&after[2..]).ok_or_else(|| Fault::new("", format!("`{text}`: `{{{{` without `}}}}`")))?;
+        let end = expression_end(&after[2..])
+            .ok_or_else(|| Fault::new("", format!("`{text}`: `{{{{` without `}}}}`")))?;
         if !before.is_empty() {
             pieces.push(Piece::Fixed(before.to_owned()));
         }
@@ -236,7 +276,14 @@ fn text(pieces: &[Piece], scope: &Scope) -> Result<String, Fault> {
             Piece::Expression(template) => {
                 let value = template.eval(scope)?;
                 let scalar = filters::scalar(&value).ok_or_else(|| {
-                    Fault::new("", format!("`{{{{ {} }}}}` is {}, which does not go into a text", template.source, value.kind()))
+                    Fault::new(
+                        "",
+                        format!(
+                            "`{{{{ {} }}}}` is {}, which does not go into a text",
+                            template.source,
+                            value.kind()
+                        ),
+                    )
                 })?;
                 text.push_str(&scalar);
             }
@@ -249,7 +296,8 @@ fn json(value: &minijinja::Value, template: &Template) -> Result<Value, Fault> {
     if let Some(text) = value.as_str() {
         return Ok(Value::String(text.to_owned()));
     }
-    serde_json::to_value(value).map_err(|error| Fault::new("", format!("`{{{{ {} }}}}`: {error}", template.source)))
+    serde_json::to_value(value)
+        .map_err(|error| Fault::new("", format!("`{{{{ {} }}}}`: {error}", template.source)))
 }
 
 /// A config file's template.
@@ -272,11 +320,21 @@ impl File {
             )),
             ValueKind::Bool => write!(out, "{}", value.is_true()).map_err(Error::from),
             ValueKind::String | ValueKind::Number => write!(out, "{value}").map_err(Error::from),
-            kind => Err(Error::new(ErrorKind::InvalidOperation, format!("{kind} without an encoder: write `| json`"))),
+            kind => Err(Error::new(
+                ErrorKind::InvalidOperation,
+                format!("{kind} without an encoder: write `| json`"),
+            )),
         });
         let mut syntax = minijinja::syntax::SyntaxConfig::builder();
-        syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
-        environment.set_syntax(syntax.build().map_err(|error| Fault::new("", detail(&error)))?);
+        syntax
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .keep_trailing_newline(true);
+        environment.set_syntax(
+            syntax
+                .build()
+                .map_err(|error| Fault::new("", detail(&error)))?,
+        );
         environment
             .add_template_owned(NAME, source.to_owned())
             .map_err(|error| Fault::new("", at_line(&error)))?;
@@ -286,9 +344,14 @@ impl File {
     /// The text in `scope`.
     pub(super) fn render(&self, scope: &Scope) -> Result<String, Fault> {
         let fail = |error: &Error| Fault::new("", at_line(error));
-        let template = self.environment.get_template(NAME).map_err(|error| fail(&error))?;
+        let template = self
+            .environment
+            .get_template(NAME)
+            .map_err(|error| fail(&error))?;
         let mut out = Bounded(Vec::with_capacity(template.source().len() + 256));
-        template.render_captured_to(scope.0.clone(), &mut out).map_err(|error| fail(&error))?;
+        template
+            .render_captured_to(scope.0.clone(), &mut out)
+            .map_err(|error| fail(&error))?;
         String::from_utf8(out.0).map_err(|error| Fault::new("", error.to_string()))
     }
 
@@ -303,11 +366,21 @@ impl File {
 /// Only `if` and `for`: `set` and its like could double a string at each step, which fuel does not count.
 fn statements(source: &str) -> Result<(), Fault> {
     for (start, _) in source.match_indices("{%") {
-        let rest = source[start + 2..].trim_start_matches(['-', '+']).trim_start();
-        let word: String = rest.chars().take_while(char::is_ascii_alphanumeric).collect();
+        let rest = source[start + 2..]
+            .trim_start_matches(['-', '+'])
+            .trim_start();
+        let word: String = rest
+            .chars()
+            .take_while(char::is_ascii_alphanumeric)
+            .collect();
         if !["if", "elif", "else", "endif", "for", "endfor"].contains(&word.as_str()) {
             let line = source[..start].lines().count().max(1);
-            return Err(Fault::new("", format!("line {line}: `{{% {word} %}}` is not in the language: it knows `if` and `for`")));
+            return Err(Fault::new(
+                "",
+                format!(
+                    "line {line}: `{{% {word} %}}` is not in the language: it knows `if` and `for`"
+                ),
+            ));
         }
     }
     Ok(())
@@ -319,7 +392,9 @@ struct Bounded(Vec<u8>);
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > MAX_FILE {
-            return Err(io::Error::other(format!("the file grows past {MAX_FILE} bytes")));
+            return Err(io::Error::other(format!(
+                "the file grows past {MAX_FILE} bytes"
+            )));
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -341,8 +416,14 @@ fn detail(error: &Error) -> String {
         (_, Some(detail)) => detail.to_owned(),
         (kind, None) => kind.to_string(),
     };
-    match text.strip_prefix("filter ").and_then(|rest| rest.strip_suffix(" is unknown")) {
-        Some(filter) => format!("unknown filter `{filter}`{}", crate::text::suggestion(filter, filters::NAMES.iter().copied())),
+    match text
+        .strip_prefix("filter ")
+        .and_then(|rest| rest.strip_suffix(" is unknown"))
+    {
+        Some(filter) => format!(
+            "unknown filter `{filter}`{}",
+            crate::text::suggestion(filter, filters::NAMES.iter().copied())
+        ),
         None => text,
     }
 }
@@ -360,7 +441,10 @@ mod tests {
     use serde_json::json;
 
     fn scope() -> Scope {
-        Scope::new([("params", json!({"port": 80, "list": [1], "none": null, "text": "a\"b"}))])
+        Scope::new([(
+            "params",
+            json!({"port": 80, "list": [1], "none": null, "text": "a\"b"}),
+        )])
     }
 
     fn eval(value: Value) -> Result<Option<Value>, String> {
@@ -373,48 +457,103 @@ mod tests {
     }
 
     fn file(source: &str) -> Result<String, String> {
-        File::compile(source).and_then(|file| file.render(&scope())).map_err(|fault| fault.to_string())
+        File::compile(source)
+            .and_then(|file| file.render(&scope()))
+            .map_err(|fault| fault.to_string())
     }
 
     #[test]
     fn one_expression_keeps_its_type() {
         assert_eq!(eval(json!("{{ params.port }}")), Ok(Some(json!(80))));
         assert_eq!(eval(json!("{{ params.list }}")), Ok(Some(json!([1]))));
-        assert_eq!(eval(json!(":{{ params.port }}/{{ '}}' }}")), Ok(Some(json!(":80/}}"))));
-        assert_eq!(eval(json!("{{ {'a': {'b': params.port}}}}")), Ok(Some(json!({"a": {"b": 80}}))));
+        assert_eq!(
+            eval(json!(":{{ params.port }}/{{ '}}' }}")),
+            Ok(Some(json!(":80/}}")))
+        );
+        assert_eq!(
+            eval(json!("{{ {'a': {'b': params.port}}}}")),
+            Ok(Some(json!({"a": {"b": 80}})))
+        );
     }
 
     #[test]
     fn null_leaves_the_entry_out() {
-        assert_eq!(eval(json!({"a": "{{ params.none }}", "b": ["{{ none }}", 1]})), Ok(Some(json!({"b": [1]}))));
+        assert_eq!(
+            eval(json!({"a": "{{ params.none }}", "b": ["{{ none }}", 1]})),
+            Ok(Some(json!({"b": [1]})))
+        );
     }
 
     #[test]
     fn a_value_never_becomes_a_field() {
-        assert_eq!(eval(json!({"a": "{{ params.text }}: {{ params.text }}"})), Ok(Some(json!({"a": "a\"b: a\"b"}))));
+        assert_eq!(
+            eval(json!({"a": "{{ params.text }}: {{ params.text }}"})),
+            Ok(Some(json!({"a": "a\"b: a\"b"})))
+        );
     }
 
     #[test]
     fn faults_name_the_place() {
-        assert_eq!(eval(json!({"a": [{"b": "{{ params.nope }}"}]})), Err("`a[0].b`: `{{ params.nope }}`: undefined".to_owned()));
-        assert_eq!(eval(json!(["{{ params.list }}x"])), Err("`[0]`: `{{ params.list }}` is sequence, which does not go into a text".to_owned()));
-        assert_eq!(eval(json!({"a": "{% if x %}"})), Err("`.a`: only `{{ expression }}` works in a field; statements belong in `files`".to_owned()));
-        assert_eq!(eval(json!("{{ 1 | jsn }}")), Err("`{{ 1 | jsn }}`: unknown filter `jsn`: did you mean `json`?".to_owned()));
-        assert_eq!(eval(json!("{{ params.port")), Err("`{{ params.port`: `{{` without `}}`".to_owned()));
+        assert_eq!(
+            eval(json!({"a": [{"b": "{{ params.nope }}"}]})),
+            Err("`a[0].b`: `{{ params.nope }}`: undefined".to_owned())
+        );
+        assert_eq!(
+            eval(json!(["{{ params.list }}x"])),
+            Err("`[0]`: `{{ params.list }}` is sequence, which does not go into a text".to_owned())
+        );
+        assert_eq!(
+            eval(json!({"a": "{% if x %}"})),
+            Err(
+                "`.a`: only `{{ expression }}` works in a field; statements belong in `files`"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            eval(json!("{{ 1 | jsn }}")),
+            Err("`{{ 1 | jsn }}`: unknown filter `jsn`: did you mean `json`?".to_owned())
+        );
+        assert_eq!(
+            eval(json!("{{ params.port")),
+            Err("`{{ params.port`: `{{` without `}}`".to_owned())
+        );
     }
 
     #[test]
     fn files_encode_every_string() {
-        assert_eq!(file("a: {{ params.text | json }}\nb: {{ params.port }}\n"), Ok("a: \"a\\\"b\"\nb: 80\n".to_owned()));
-        assert_eq!(file("x\na: {{ params.text }}\n"), Err("line 2: a string without an encoder: write `| json`".to_owned()));
-        assert_eq!(file("a: {{ params.list }}\n"), Err("line 1: sequence without an encoder: write `| json`".to_owned()));
-        assert_eq!(file("{% for x in params.list %}\n- {{ x }}\n{% endfor %}\n"), Ok("- 1\n".to_owned()));
+        assert_eq!(
+            file("a: {{ params.text | json }}\nb: {{ params.port }}\n"),
+            Ok("a: \"a\\\"b\"\nb: 80\n".to_owned())
+        );
+        assert_eq!(
+            file("x\na: {{ params.text }}\n"),
+            Err("line 2: a string without an encoder: write `| json`".to_owned())
+        );
+        assert_eq!(
+            file("a: {{ params.list }}\n"),
+            Err("line 1: sequence without an encoder: write `| json`".to_owned())
+        );
+        assert_eq!(
+            file("{% for x in params.list %}\n- {{ x }}\n{% endfor %}\n"),
+            Ok("- 1\n".to_owned())
+        );
     }
 
     #[test]
     fn files_are_bounded() {
-        assert_eq!(file("{% for a in [1] * 1000 %}{% for b in [1] * 1000 %}{{ a }}{% endfor %}{% endfor %}"), Err("line 1: takes more than 500000 steps".to_owned()));
-        assert_eq!(file("{% for a in [1] * 1000 %}{{ ('x' * 1000) | json }}{% endfor %}"), Err("the file grows past 262144 bytes".to_owned()));
-        assert_eq!(file("a\n{% set x = 1 %}"), Err("line 1: `{% set %}` is not in the language: it knows `if` and `for`".to_owned()));
+        assert_eq!(
+            file(
+                "{% for a in [1] * 1000 %}{% for b in [1] * 1000 %}{{ a }}{% endfor %}{% endfor %}"
+            ),
+            Err("line 1: takes more than 500000 steps".to_owned())
+        );
+        assert_eq!(
+            file("{% for a in [1] * 1000 %}{{ ('x' * 1000) | json }}{% endfor %}"),
+            Err("the file grows past 262144 bytes".to_owned())
+        );
+        assert_eq!(
+            file("a\n{% set x = 1 %}"),
+            Err("line 1: `{% set %}` is not in the language: it knows `if` and `for`".to_owned())
+        );
     }
 }

@@ -9,7 +9,10 @@ pub(super) const POD: &str = r#"{"metadata":{"name":"trial","labels":{"app":"tri
 pub(super) fn run(pattern: &Pattern) -> Result<(), Fault> {
     let params = pattern.schema.sample();
     if let Err(sentence) = pattern.schema.check(&params) {
-        return Err(Fault::new("params", format!("no trial is possible: {sentence}; give the parameter `examples`")));
+        return Err(Fault::new(
+            "params",
+            format!("no trial is possible: {sentence}; give the parameter `examples`"),
+        ));
     }
     crate::inject::attempt(pattern, params, POD.as_bytes())
 }

@@ -1,0 +1,265 @@
+//! `outrigger explain`: each candidate, from where, what became of it and why, and which parameter came from which layer.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::Input;
+use super::output::{Ending, Printer, bold, table};
+use super::world::{World, WorldArgs};
+use crate::inject::{Decision, Interposed, Outcome, Record, Source, Verdict};
+use crate::manifest;
+use crate::pattern::plain;
+use crate::text::excerpt;
+
+/// Say what would be injected, and why, or why not
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    #[command(flatten)]
+    input: Input,
+    #[command(flatten)]
+    world: WorldArgs,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+pub(super) fn run(args: &ExplainArgs, printer: &mut Printer) -> anyhow::Result<Ending> {
+    let world = match World::read(&args.world)? {
+        Ok(world) => world,
+        Err(complaints) => return Ok(printer.complaints(&complaints)),
+    };
+    let documents = match manifest::read(&args.input.filename)? {
+        Ok(documents) => documents,
+        Err(complaints) => return Ok(printer.complaints(&complaints)),
+    };
+    let mut ending = Ending::Done;
+    let mut objects = Vec::new();
+    let mut texts = Vec::new();
+    for document in &documents {
+        for template in manifest::templates(&document.value) {
+            let (title, outcome) = match super::inject::decide(&world, document, &template) {
+                Ok(found) => found,
+                Err(complaint) => {
+                    ending = printer.complaints(&[complaint]);
+                    continue;
+                }
+            };
+            let object = manifest::get(&document.value, &template.object).unwrap_or(&Value::Null);
+            let namespace = world.namespace_of(object).name;
+            texts.push(text(&title, &namespace, &outcome));
+            objects.push(json!({"object": title, "namespace": namespace, "decisions": outcome.decisions.iter().map(decision_json).collect::<Vec<_>>()}));
+            let denials: Vec<_> = outcome
+                .denials()
+                .map(|decision| super::inject::denial(document, &template, decision))
+                .collect();
+            if !denials.is_empty() {
+                ending = printer.complaints(&denials);
+            }
+        }
+    }
+    match args.output {
+        Format::Table => printer.data(&texts.join("\n"))?,
+        Format::Json => printer.data(&format!("{:#}\n", Value::Array(objects)))?,
+    }
+    Ok(ending)
+}
+
+/// The whole explanation of one Pod template.
+fn text(title: &str, namespace: &str, outcome: &Outcome) -> String {
+    let mut text = format!("{} in namespace {namespace}\n", bold(title));
+    if outcome.decisions.is_empty() {
+        text.push_str("  nothing asks for a helper, and nothing offers one\n");
+        return text;
+    }
+    let mut rows = vec![
+        ["INSTANCE", "ROLE", "FROM", "DECISION", "REASON"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for decision in &outcome.decisions {
+        let role = decision
+            .role
+            .map(|role| role.to_string())
+            .unwrap_or_default();
+        let from = decision
+            .sources
+            .iter()
+            .map(Source::short)
+            .collect::<Vec<_>>()
+            .join(", ");
+        rows.push(vec![
+            decision.instance.clone(),
+            role,
+            from,
+            decision.verdict.to_string(),
+            decision.reason.code().to_owned(),
+        ]);
+    }
+    text.push_str(&table(&rows, 2));
+    for decision in &outcome.decisions {
+        text.push_str(&details(decision));
+    }
+    text
+}
+
+fn details(decision: &Decision) -> String {
+    let mut text = format!("\n  {}: {}\n", bold(&decision.instance), decision.sentence);
+    for warning in &decision.warnings {
+        text.push_str(&format!("    warning: {warning}\n"));
+    }
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    if let Some(pattern) = &decision.pattern {
+        rows.push(vec!["pattern".to_owned(), pattern.clone()]);
+    }
+    for (index, (name, value, source)) in parameters(decision).into_iter().enumerate() {
+        let heading = if index == 0 { "parameters" } else { "" };
+        rows.push(vec![
+            heading.to_owned(),
+            format!("{name} = {}", excerpt(&plain(&value), 60)),
+            format!("({source})"),
+        ]);
+    }
+    if let (Some(record), Verdict::Injected | Verdict::Carried) =
+        (&decision.record, decision.verdict)
+    {
+        for (index, added) in additions(&decision.instance, record)
+            .into_iter()
+            .enumerate()
+        {
+            let heading = match (index, decision.verdict) {
+                (0, Verdict::Injected) => "adds",
+                (0, _) => "has added",
+                _ => "",
+            };
+            rows.push(vec![heading.to_owned(), added]);
+        }
+    }
+    text.push_str(&table(&rows, 4));
+    text
+}
+
+/// Each parameter, its value and the layer that gave it.
+fn parameters(decision: &Decision) -> Vec<(String, Value, String)> {
+    let source = |name: &str| {
+        let layer = decision
+            .layers
+            .iter()
+            .rev()
+            .find(|layer| layer.params.contains_key(name));
+        layer.map_or_else(|| "default".to_owned(), |layer| layer.source.short())
+    };
+    let ours = ["into", "override"].into_iter().filter_map(|name| {
+        let value = decision
+            .layers
+            .iter()
+            .rev()
+            .find_map(|layer| layer.params.get(name))?;
+        Some((name.to_owned(), value.clone()))
+    });
+    let params = decision.params.clone().into_iter().chain(ours);
+    params
+        .map(|(name, value)| {
+            let from = source(&name);
+            (name, value, from)
+        })
+        .collect()
+}
+
+fn additions(instance: &str, record: &Record) -> Vec<String> {
+    let Record {
+        containers,
+        volumes,
+        image_pull_secrets,
+        annotations,
+        labels,
+        env,
+        mounts,
+        ports,
+        interpose,
+        ..
+    } = record;
+    let mut lines = Vec::new();
+    let mut line = |what: &str, names: Vec<String>| {
+        if !names.is_empty() {
+            let plural = if names.len() == 1 { "" } else { "s" };
+            lines.push(format!("{what}{plural} {}", names.join(", ")));
+        }
+    };
+    line("container", containers.clone());
+    line("volume", volumes.clone());
+    line("image pull secret", image_pull_secrets.clone());
+    line(
+        "annotation",
+        record
+            .file_keys(instance)
+            .chain(annotations.iter().cloned())
+            .collect(),
+    );
+    line("label", labels.clone());
+    for (container, names) in env {
+        line(&format!("container {container}: variable"), names.clone());
+    }
+    for (container, paths) in mounts {
+        line(&format!("container {container}: mount"), paths.clone());
+    }
+    line(
+        "given port",
+        ports
+            .iter()
+            .map(|(name, port)| format!("{name}={port}"))
+            .collect(),
+    );
+    if let Some(Interposed {
+        container,
+        port,
+        name,
+        listen,
+        upstream,
+        ..
+    }) = interpose
+    {
+        lines.push(match name {
+            Some(name) => format!("stands before port {name} ({port}) of {container}: listens on {listen}, sends to {upstream}; a Service reaches it by `targetPort: {name}`, not by a number"),
+            None => format!("stands before port {port} of {container}: listens on {listen}, sends to {upstream}; a Service reaches it by `targetPort: {listen}`"),
+        });
+    }
+    lines
+}
+
+fn decision_json(decision: &Decision) -> Value {
+    let Decision {
+        instance,
+        role,
+        pattern,
+        sources,
+        layers: _,
+        params: _,
+        verdict,
+        reason,
+        sentence,
+        warnings,
+        record,
+    } = decision;
+    let parameters: Vec<_> = parameters(decision)
+        .into_iter()
+        .map(|(name, value, source)| json!({"name": name, "value": value, "from": source}))
+        .collect();
+    json!({
+        "instance": instance,
+        "role": role,
+        "pattern": pattern,
+        "sources": sources.iter().map(Source::short).collect::<Vec<_>>(),
+        "decision": verdict,
+        "reason": reason,
+        "message": sentence,
+        "warnings": warnings,
+        "parameters": parameters,
+        "added": record,
+    })
+}

@@ -1,0 +1,179 @@
+//! The context that the command line gives to `inject`: what the cluster would know, read from files.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::binding::Binding;
+use crate::catalog::{Catalog, Namespace, Place};
+use crate::keys;
+use crate::manifest::{self, Complaint, Document};
+use crate::pattern::{Fault, Pattern};
+use crate::yaml;
+
+/// What is known besides the manifests.
+#[derive(Debug, Args)]
+pub(super) struct WorldArgs {
+    /// Namespace of objects that name none
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    /// Files or directories with Namespace, Pattern and PatternBinding objects; those that name no namespace are Outrigger's own
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    context: Vec<PathBuf>,
+    /// Outrigger's own namespace, whose patterns are everybody's and whose bindings are for the cluster
+    #[arg(long, value_name = "NAME", default_value = keys::HOME_NAMESPACE)]
+    home: String,
+    /// Registry that every pattern's images are pulled from instead of their own
+    #[arg(long, value_name = "HOST[/PATH]")]
+    image_registry: Option<String>,
+}
+
+/// The catalog, and the namespaces by name.
+pub(super) struct World {
+    pub(super) catalog: Catalog,
+    namespaces: BTreeMap<String, Namespace>,
+    default: String,
+}
+
+impl World {
+    /// Reads the context; the inner error lists what is wrong with the objects.
+    pub(super) fn read(args: &WorldArgs) -> anyhow::Result<Result<Self, Vec<Complaint>>> {
+        let WorldArgs {
+            namespace,
+            context,
+            home,
+            image_registry,
+        } = args;
+        let mut catalog = Catalog::at(home);
+        catalog.image_registry.clone_from(image_registry);
+        let mut world = Self {
+            catalog,
+            namespaces: BTreeMap::new(),
+            default: namespace.clone(),
+        };
+        let documents = match manifest::read(context)? {
+            Ok(documents) => documents,
+            Err(complaints) => return Ok(Err(complaints)),
+        };
+        let complaints: Vec<_> = documents
+            .iter()
+            .flat_map(|document| world.add(document))
+            .collect();
+        Ok(if complaints.is_empty() {
+            Ok(world)
+        } else {
+            Err(complaints)
+        })
+    }
+
+    fn add(&mut self, document: &Document) -> Vec<Complaint> {
+        let object = &document.value;
+        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+        let known = match (text("apiVersion"), text("kind")) {
+            ("v1", "Namespace") => {
+                let namespace = namespace(object);
+                self.namespaces.insert(namespace.name.clone(), namespace);
+                Ok(())
+            }
+            (keys::API_VERSION, "Pattern") => self.add_pattern(object),
+            (keys::API_VERSION, "PatternBinding") => self.add_binding(object),
+            _ if object.is_null() => Ok(()),
+            _ => Err(vec![Fault {
+                path: "kind".to_owned(),
+                message: format!(
+                    "{} is no Namespace, Pattern or PatternBinding",
+                    document.title()
+                ),
+            }]),
+        };
+        known
+            .err()
+            .into_iter()
+            .flatten()
+            .map(|fault| complaint(document, &fault))
+            .collect()
+    }
+
+    fn add_pattern(&mut self, object: &Value) -> Result<(), Vec<Fault>> {
+        let place = Place::Namespace(
+            own_namespace(object)
+                .unwrap_or(&self.catalog.home)
+                .to_owned(),
+        );
+        self.catalog.add_pattern(Pattern::load(object, place)?);
+        Ok(())
+    }
+
+    fn add_binding(&mut self, object: &Value) -> Result<(), Vec<Fault>> {
+        let namespace = own_namespace(object)
+            .unwrap_or(&self.catalog.home)
+            .to_owned();
+        self.catalog
+            .add_binding(Binding::load(object, &namespace, &self.catalog.home)?);
+        Ok(())
+    }
+
+    /// The namespace of an object: its own, else the one given on the command line.
+    pub(super) fn namespace_of(&self, object: &Value) -> Namespace {
+        let name = own_namespace(object).unwrap_or(&self.default);
+        self.namespaces
+            .get(name)
+            .cloned()
+            .unwrap_or_else(|| Namespace {
+                name: name.to_owned(),
+                ..Namespace::default()
+            })
+    }
+
+    /// The name of the namespace given on the command line.
+    pub(super) fn default_namespace(&self) -> &str {
+        &self.default
+    }
+}
+
+fn own_namespace(object: &Value) -> Option<&str> {
+    object.get("metadata")?.get("namespace")?.as_str()
+}
+
+fn namespace(object: &Value) -> Namespace {
+    let metadata = object.get("metadata");
+    let map = |field: &str| {
+        let entries = metadata
+            .and_then(|metadata| metadata.get(field))
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten();
+        entries
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect()
+    };
+    let name = metadata
+        .and_then(|metadata| metadata.get("name"))
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    Namespace {
+        name: name.to_owned(),
+        labels: map("labels"),
+        annotations: map("annotations"),
+    }
+}
+
+/// A fault of a pattern or binding, at its line. One inside a file template is at the line of that template.
+pub(super) fn complaint(document: &Document, fault: &Fault) -> Complaint {
+    document.complain(
+        &fault_steps(fault),
+        format!("{}: {fault}", document.title()),
+    )
+}
+
+fn fault_steps(fault: &Fault) -> Vec<yaml::Step> {
+    // A file's name has dots of its own.
+    match fault.path.strip_prefix("spec.files.") {
+        Some(file) => ["spec", "files", file]
+            .map(|key| yaml::Step::Key(key.to_owned()))
+            .to_vec(),
+        None => yaml::steps(&fault.path),
+    }
+}
