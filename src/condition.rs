@@ -205,11 +205,10 @@ impl<'e> Audit<'e> {
 }
 
 /// What conditions look at, made once for all bindings and only if one has conditions.
-#[derive(Debug)]
 pub(crate) struct Subject<'a> {
     pod: &'a Pod<'a>,
     namespace: &'a Namespace,
-    values: OnceCell<Option<(CelValue, CelValue)>>,
+    context: OnceCell<Option<Context<'static, 'static>>>,
 }
 
 impl<'a> Subject<'a> {
@@ -217,23 +216,20 @@ impl<'a> Subject<'a> {
         Self {
             pod,
             namespace,
-            values: OnceCell::new(),
+            context: OnceCell::new(),
         }
     }
 
     /// True or false; `None` where the expression fails or gives neither.
     pub(crate) fn satisfies(&self, condition: &Condition) -> Option<bool> {
-        let (object, namespace) = self.values.get_or_init(|| self.read()).as_ref()?;
-        let mut context = Context::default();
-        context.add_variable_from_value("object", object.clone());
-        context.add_variable_from_value("namespaceObject", namespace.clone());
-        match condition.program.execute(&context) {
+        let context = self.context.get_or_init(|| self.read()).as_ref()?;
+        match condition.program.execute(context) {
             Ok(CelValue::Bool(verdict)) => Some(verdict),
             _ => None,
         }
     }
 
-    fn read(&self) -> Option<(CelValue, CelValue)> {
+    fn read(&self) -> Option<Context<'static, 'static>> {
         let Namespace {
             name,
             labels,
@@ -241,10 +237,10 @@ impl<'a> Subject<'a> {
         } = self.namespace;
         let namespace: Value =
             json!({"metadata": {"name": name, "labels": labels, "annotations": annotations}});
-        Some((
-            cel::to_value(self.pod.value()).ok()?,
-            cel::to_value(namespace).ok()?,
-        ))
+        let mut context = Context::default();
+        context.add_variable_from_value("object", cel::to_value(self.pod.value()).ok()?);
+        context.add_variable_from_value("namespaceObject", cel::to_value(namespace).ok()?);
+        Some(context)
     }
 }
 

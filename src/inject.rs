@@ -21,23 +21,30 @@ use crate::pod::Pod;
 
 mod carry;
 mod check;
-mod claim;
+mod claims;
 mod contain;
 mod decide;
 mod decision;
+mod draft;
+mod dress;
 mod interpose;
+mod layers;
 mod merge;
 mod patch;
 mod problem;
 mod render;
+mod settings;
 mod status;
 mod uninject;
+mod wish;
 
 use check::check;
 use decide::{Candidate, Force, Plan, decide};
-use merge::{Additions, Draft, merge};
+use draft::{Additions, Draft};
+use merge::merge;
 use problem::Problem;
-use render::{Settings, Surroundings, render};
+use render::{Surroundings, render};
+use settings::Settings;
 
 pub use crate::pod::Error;
 pub use decision::{Decision, Layer, Reason, Source, Verdict};

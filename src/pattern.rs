@@ -16,8 +16,11 @@ use serde_json::Value;
 
 mod advice;
 mod fields;
+mod file;
 mod filters;
 mod load;
+mod misfit;
+mod rules;
 mod schema;
 mod template;
 mod trial;

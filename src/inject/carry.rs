@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use super::decide::Candidate;
 use super::decision::{Decision, Reason, Source, Verdict};
-use super::merge::{Additions, Draft};
+use super::draft::{Additions, Draft};
 use super::problem::Problem;
-use super::render::Settings;
+use super::settings::Settings;
 use super::status::{Record, Status, file_key};
 use super::{Context, contain};
 use crate::keys;

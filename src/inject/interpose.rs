@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::decision::Reason;
-use super::merge::Draft;
+use super::draft::Draft;
 use super::problem::Problem;
 use crate::pattern::{Pattern, plain};
 use crate::pod::{Container, List, Slot};

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::draft::{Additions, Draft};
 use super::interpose::Holder;
-use super::merge::{Additions, Draft};
 use crate::keys;
 use crate::pod::{List, Slot};
 

@@ -6,10 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
 use std::sync::LazyLock;
 
-use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, Expression, UndefinedBehavior};
 use serde_json::{Map, Value};
 
@@ -17,8 +15,6 @@ use super::{Fault, filters};
 
 /// Instructions that one expression or file may execute; a file of 1 000 shards takes some 30 000.
 const FUEL: u64 = 500_000;
-/// Bytes that one file may have; all annotations of a Pod together have no more (`apimachinery/pkg/api/validation/objectmeta.go`).
-const MAX_FILE: usize = 256 * 1024;
 
 /// What a template can see: see [`Scope::NAMES`].
 #[derive(Debug, Clone)]
@@ -36,6 +32,11 @@ impl Scope {
         "instance",
     ];
 
+    /// The scope as the engine wants it; cheap, since values are shared.
+    pub(super) fn value(&self) -> minijinja::Value {
+        self.0.clone()
+    }
+
     /// A scope of these names and values.
     pub(crate) fn new(values: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         Self(minijinja::Value::from_pairs(values.into_iter().map(
@@ -47,7 +48,7 @@ impl Scope {
 /// The language without any context: expressions are compiled against it.
 static LANGUAGE: LazyLock<Environment<'static>> = LazyLock::new(language);
 
-fn language() -> Environment<'static> {
+pub(super) fn language() -> Environment<'static> {
     let mut environment = Environment::empty();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
@@ -300,114 +301,11 @@ fn json(value: &minijinja::Value, template: &Template) -> Result<Value, Fault> {
         .map_err(|error| Fault::new("", format!("`{{{{ {} }}}}`: {error}", template.source)))
 }
 
-/// A config file's template.
-#[derive(Debug)]
-pub(super) struct File {
-    environment: Environment<'static>,
-}
-
-const NAME: &str = "file";
-
-impl File {
-    /// Compiles the text of the file called `name`.
-    pub(super) fn compile(source: &str) -> Result<Self, Fault> {
-        statements(source)?;
-        let mut environment = language();
-        environment.set_formatter(|out, _, value| match value.kind() {
-            ValueKind::String if !value.is_safe() => Err(Error::new(
-                ErrorKind::InvalidOperation,
-                "a string without an encoder: write `| json`".to_owned(),
-            )),
-            ValueKind::Bool => write!(out, "{}", value.is_true()).map_err(Error::from),
-            ValueKind::String | ValueKind::Number => write!(out, "{value}").map_err(Error::from),
-            kind => Err(Error::new(
-                ErrorKind::InvalidOperation,
-                format!("{kind} without an encoder: write `| json`"),
-            )),
-        });
-        let mut syntax = minijinja::syntax::SyntaxConfig::builder();
-        syntax
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .keep_trailing_newline(true);
-        environment.set_syntax(
-            syntax
-                .build()
-                .map_err(|error| Fault::new("", detail(&error)))?,
-        );
-        environment
-            .add_template_owned(NAME, source.to_owned())
-            .map_err(|error| Fault::new("", at_line(&error)))?;
-        Ok(Self { environment })
-    }
-
-    /// The text in `scope`.
-    pub(super) fn render(&self, scope: &Scope) -> Result<String, Fault> {
-        let fail = |error: &Error| Fault::new("", at_line(error));
-        let template = self
-            .environment
-            .get_template(NAME)
-            .map_err(|error| fail(&error))?;
-        let mut out = Bounded(Vec::with_capacity(template.source().len() + 256));
-        template
-            .render_captured_to(scope.0.clone(), &mut out)
-            .map_err(|error| fail(&error))?;
-        String::from_utf8(out.0).map_err(|error| Fault::new("", error.to_string()))
-    }
-
-    /// Every name that the file uses, as [`Tree::names`].
-    pub(super) fn names(&self, into: &mut BTreeSet<String>) {
-        if let Ok(template) = self.environment.get_template(NAME) {
-            into.extend(template.undeclared_variables(true));
-        }
-    }
-}
-
-/// Only `if` and `for`: `set` and its like could double a string at each step, which fuel does not count.
-fn statements(source: &str) -> Result<(), Fault> {
-    for (start, _) in source.match_indices("{%") {
-        let rest = source[start + 2..]
-            .trim_start_matches(['-', '+'])
-            .trim_start();
-        let word: String = rest
-            .chars()
-            .take_while(char::is_ascii_alphanumeric)
-            .collect();
-        if !["if", "elif", "else", "endif", "for", "endfor"].contains(&word.as_str()) {
-            let line = source[..start].lines().count().max(1);
-            return Err(Fault::new(
-                "",
-                format!(
-                    "line {line}: `{{% {word} %}}` is not in the language: it knows `if` and `for`"
-                ),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses to grow past [`MAX_FILE`].
-struct Bounded(Vec<u8>);
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_FILE {
-            return Err(io::Error::other(format!(
-                "the file grows past {MAX_FILE} bytes"
-            )));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The sentence of a template error, for people who did not write the engine.
-fn detail(error: &Error) -> String {
-    if let Some(io) = std::error::Error::source(error).filter(|source| source.is::<io::Error>()) {
+pub(super) fn detail(error: &Error) -> String {
+    if let Some(io) =
+        std::error::Error::source(error).filter(|source| source.is::<std::io::Error>())
+    {
         return io.to_string();
     }
     let text = match (error.kind(), error.detail()) {
@@ -425,13 +323,6 @@ fn detail(error: &Error) -> String {
             crate::text::suggestion(filter, filters::NAMES.iter().copied())
         ),
         None => text,
-    }
-}
-
-fn at_line(error: &Error) -> String {
-    match error.line() {
-        Some(line) => format!("line {line}: {}", detail(error)),
-        None => detail(error),
     }
 }
 
@@ -454,12 +345,6 @@ mod tests {
             Some(fault) => Err(fault.to_string()),
             None => tree.eval(&scope()).map_err(|fault| fault.to_string()),
         }
-    }
-
-    fn file(source: &str) -> Result<String, String> {
-        File::compile(source)
-            .and_then(|file| file.render(&scope()))
-            .map_err(|fault| fault.to_string())
     }
 
     #[test]
@@ -516,44 +401,6 @@ mod tests {
         assert_eq!(
             eval(json!("{{ params.port")),
             Err("`{{ params.port`: `{{` without `}}`".to_owned())
-        );
-    }
-
-    #[test]
-    fn files_encode_every_string() {
-        assert_eq!(
-            file("a: {{ params.text | json }}\nb: {{ params.port }}\n"),
-            Ok("a: \"a\\\"b\"\nb: 80\n".to_owned())
-        );
-        assert_eq!(
-            file("x\na: {{ params.text }}\n"),
-            Err("line 2: a string without an encoder: write `| json`".to_owned())
-        );
-        assert_eq!(
-            file("a: {{ params.list }}\n"),
-            Err("line 1: sequence without an encoder: write `| json`".to_owned())
-        );
-        assert_eq!(
-            file("{% for x in params.list %}\n- {{ x }}\n{% endfor %}\n"),
-            Ok("- 1\n".to_owned())
-        );
-    }
-
-    #[test]
-    fn files_are_bounded() {
-        assert_eq!(
-            file(
-                "{% for a in [1] * 1000 %}{% for b in [1] * 1000 %}{{ a }}{% endfor %}{% endfor %}"
-            ),
-            Err("line 1: takes more than 500000 steps".to_owned())
-        );
-        assert_eq!(
-            file("{% for a in [1] * 1000 %}{{ ('x' * 1000) | json }}{% endfor %}"),
-            Err("the file grows past 262144 bytes".to_owned())
-        );
-        assert_eq!(
-            file("a\n{% set x = 1 %}"),
-            Err("line 1: `{% set %}` is not in the language: it knows `if` and `for`".to_owned())
         );
     }
 }

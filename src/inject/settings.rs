@@ -1,0 +1,99 @@
+//! Settings: what an instance is given, merged from its layers, completed and validated by its pattern.
+
+use serde_json::{Map, Value, json};
+
+use super::decision::Layer;
+use crate::pattern::Pattern;
+
+/// The parameters that are the pattern's, and the two keys that are ours in every pattern.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) params: Map<String, Value>,
+    pub(crate) into: Option<Value>,
+    pub(crate) overrides: Option<Value>,
+}
+
+impl Settings {
+    /// Merges the layers: mappings deep, lists replaced, null back to the default.
+    pub(crate) fn of(layers: &[Layer]) -> Self {
+        let mut params = Map::new();
+        for layer in layers {
+            merge_deep(&mut params, &layer.params);
+        }
+        let into = params.remove("into");
+        let overrides = params.remove("override");
+        Self {
+            params,
+            into,
+            overrides,
+        }
+    }
+
+    /// Fills in the pattern's defaults and validates.
+    pub(crate) fn complete(self, pattern: &Pattern) -> Result<Self, String> {
+        let Self {
+            params,
+            into,
+            overrides,
+        } = self;
+        let mut params = Value::Object(params);
+        pattern.schema.complete(&mut params);
+        pattern.schema.check(&params)?;
+        let Value::Object(params) = params else {
+            return Err("the parameters are no mapping".to_owned());
+        };
+        Ok(Self {
+            params,
+            into,
+            overrides,
+        })
+    }
+
+    /// One hash for all that an instance was given.
+    pub(crate) fn hash(&self) -> String {
+        let Self {
+            params,
+            into,
+            overrides,
+        } = self;
+        crate::hash::of_value(json!({"params": params, "into": into, "override": overrides}))
+    }
+}
+
+fn merge_deep(base: &mut Map<String, Value>, over: &Map<String, Value>) {
+    for (key, value) in over {
+        match (base.get_mut(key), value) {
+            (_, Value::Null) => {
+                base.remove(key);
+            }
+            (Some(Value::Object(base)), Value::Object(over)) => merge_deep(base, over),
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decision::Source;
+    use super::*;
+
+    #[test]
+    fn layers_merge_deep_lists_replace_null_resets() {
+        let layer = |params: Value| Layer {
+            source: Source::Status,
+            params: params.as_object().cloned().unwrap_or_default(),
+        };
+        let settings = Settings::of(&[
+            layer(json!({"a": {"b": 1, "c": 2}, "l": [1, 2], "gone": 1, "into": "all"})),
+            layer(json!({"a": {"b": 3}, "l": [3], "gone": null, "override": {"image": "x"}})),
+        ]);
+        assert_eq!(
+            Value::Object(settings.params),
+            json!({"a": {"b": 3, "c": 2}, "l": [3]})
+        );
+        assert_eq!(settings.into, Some(json!("all")));
+        assert_eq!(settings.overrides, Some(json!({"image": "x"})));
+    }
+}
