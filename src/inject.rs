@@ -108,6 +108,14 @@ pub fn inject(pod: &[u8], context: &Context<'_>) -> Result<Outcome, Error> {
         };
         decisions.push(decision);
     }
+    for (instance, sentence) in interpose::unnamed(&draft) {
+        let decision = decisions
+            .iter_mut()
+            .find(|decision| decision.instance == instance.to_string());
+        decision
+            .into_iter()
+            .for_each(|decision| decision.warnings.push(sentence.clone()));
+    }
     carry::orphans(&draft.carried, &mut decisions, &pod);
     decisions.sort_by(|left, right| left.instance.cmp(&right.instance));
     let denied = decisions
@@ -287,6 +295,7 @@ pub(crate) fn attempt(
         image_registry: None,
         recorded_ports: std::collections::BTreeMap::new(),
         spoken_for: Vec::new(),
+        trial: true,
     };
     let draft = Draft::new(&pod, Status::default());
     add(

@@ -73,14 +73,13 @@ impl<'a> Naming<'a> {
         rendered: Vec<Value>,
         files: &[(String, String)],
         instance: &Instance,
-    ) -> Result<Vec<Value>, Problem> {
+    ) -> Vec<Value> {
         let mut volumes = rendered;
         for volume in &mut volumes {
             if let Some(Value::String(name)) = volume.get_mut("name") {
                 *name = self.volume(name);
             }
         }
-        check_parts("volumes", &volumes, crate::pattern::check_volume)?;
         if !files.is_empty() {
             let instance = instance.to_string();
             let items: Vec<_> = files
@@ -94,7 +93,7 @@ impl<'a> Naming<'a> {
         if !self.pattern.spec.service_account_token {
             volumes.push(json!({"name": self.volume(keys::NO_TOKEN_VOLUME), "emptyDir": {}}));
         }
-        Ok(volumes)
+        volumes
     }
 }
 

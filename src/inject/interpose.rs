@@ -14,8 +14,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::decision::Reason;
-use super::draft::Draft;
+use super::draft::{Draft, Takeover, first_port};
 use super::problem::Problem;
+use super::render::NewContainer;
+use crate::names::Instance;
 use crate::pattern::{Pattern, plain};
 use crate::pod::{Container, List, Slot};
 use crate::text::or_list;
@@ -122,6 +124,81 @@ pub(crate) fn find(
         port: origin.port,
         origin,
         holder: holder.unwrap_or(Holder::Undeclared),
+    })
+}
+
+/// The first container's first port takes the place of whoever stood in front, and its name.
+pub(crate) fn take_over(
+    draft: &Draft<'_>,
+    upstream: Upstream,
+    containers: &mut [NewContainer],
+) -> Result<Takeover, Problem> {
+    let Upstream {
+        port: _,
+        origin,
+        holder,
+    } = upstream;
+    let none = || {
+        Problem::new(
+            Reason::RenderFailed,
+            "an interposer's first container has a first port",
+        )
+    };
+    let port = first_port(containers)
+        .and_then(Value::as_object_mut)
+        .ok_or_else(none)?;
+    let listen = port
+        .get("containerPort")
+        .and_then(Value::as_i64)
+        .ok_or_else(none)?;
+    if let Some(name) = &origin.name {
+        let holds = |container: &Container<'_>| {
+            container
+                .ports
+                .iter()
+                .flatten()
+                .any(|port| port.name.as_deref() == Some(name))
+        };
+        let gives_up = |slot: Slot, container: &Container<'_>| {
+            container.name == origin.container.as_str()
+                || matches!(&holder, Holder::Carried { slot: front, .. } if *front == slot)
+        };
+        if let Some((_, other)) = draft
+            .pod
+            .containers()
+            .find(|(slot, container)| holds(container) && !gives_up(*slot, container))
+        {
+            return Err(Problem::new(
+                Reason::Conflict,
+                format!(
+                    "container `{}` has a port called `{name}`, too: a Service would not know whom it means",
+                    other.name
+                ),
+            ));
+        }
+        port.shift_insert(0, "name".to_owned(), Value::String(name.clone()));
+    }
+    Ok(Takeover {
+        origin,
+        holder,
+        listen,
+    })
+}
+
+/// Instances of this patch that stand before a port without a name, each with what its user has to do: nobody can take a name over
+/// for them. Of a chain, only the outermost.
+pub(crate) fn unnamed<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = (&'d Instance, String)> {
+    let behind = |index: usize| {
+        draft.additions.iter().any(|added| matches!(&added.takeover, Some(Takeover { holder: Holder::Added(inner), .. }) if *inner == index))
+    };
+    draft.additions.iter().enumerate().filter(move |(index, _)| !behind(*index)).filter_map(|(_, added)| {
+        let Takeover { origin, listen, .. } = added.takeover.as_ref().filter(|takeover| takeover.origin.name.is_none())?;
+        let instance = &added.instance;
+        let sentence = format!(
+            "`{instance}` listens on {listen} before the app's port {}, which has no name to take over: point the Service's targetPort at {listen}",
+            origin.port
+        );
+        Some((instance, sentence))
     })
 }
 

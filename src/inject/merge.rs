@@ -14,14 +14,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::decision::Reason;
-use super::draft::{Additions, AppAdditions, Draft, Takeover, first_port};
-use super::interpose::{Holder, Upstream};
+use super::draft::{Additions, AppAdditions, Draft};
+use super::interpose::take_over;
 use super::problem::Problem;
-use super::render::{Fragment, NewContainer};
+use super::render::Fragment;
 use super::status::{Record, file_key};
 use crate::keys;
 use crate::names::Instance;
-use crate::pod::{Container, Named, Pairs, Slot};
+use crate::pod::{Named, Pairs, Slot};
 use crate::text::excerpt;
 
 /// Holds `fragment` against the draft. `record` comes with what the caller knows and leaves with the names of what is added.
@@ -54,13 +54,7 @@ pub(crate) fn merge(
         container_is_new(draft, name)?;
     }
     let takeover = match upstream {
-        Some(upstream) => Some(take_over(
-            draft,
-            instance,
-            upstream,
-            &mut containers,
-            &mut warnings,
-        )?),
+        Some(upstream) => Some(take_over(draft, upstream, &mut containers)?),
         None => None,
     };
     let volumes = new_volumes(draft, volumes)?;
@@ -166,70 +160,6 @@ fn container_is_new(draft: &Draft<'_>, name: &str) -> Result<(), Problem> {
         )),
         None => Ok(()),
     }
-}
-
-/// The first container's first port takes the place of whoever stood in front.
-fn take_over(
-    draft: &Draft<'_>,
-    instance: &Instance,
-    upstream: Upstream,
-    containers: &mut [NewContainer],
-    warnings: &mut Vec<String>,
-) -> Result<Takeover, Problem> {
-    let Upstream { origin, holder, .. } = upstream;
-    let none = || {
-        Problem::new(
-            Reason::RenderFailed,
-            "an interposer's first container has a first port",
-        )
-    };
-    let port = first_port(containers)
-        .and_then(Value::as_object_mut)
-        .ok_or_else(none)?;
-    let listen = port
-        .get("containerPort")
-        .and_then(Value::as_i64)
-        .ok_or_else(none)?;
-    match &origin.name {
-        Some(name) => {
-            port.shift_insert(0, "name".to_owned(), Value::String(name.clone()));
-        }
-        None if !matches!(holder, Holder::Added(_)) => warnings.push(format!(
-            "`{instance}` listens on {listen} before the app's port {}, which has no name to take over: point the Service's targetPort at {listen}",
-            origin.port
-        )),
-        None => {}
-    }
-    if let Some(name) = &origin.name {
-        let holds = |container: &Container<'_>| {
-            container
-                .ports
-                .iter()
-                .flatten()
-                .any(|port| port.name.as_deref() == Some(name))
-        };
-        let other = draft.pod.containers().find(|(slot, container)| {
-            let holder = match &holder {
-                Holder::App { slot, .. } | Holder::Carried { slot, .. } => Some(slot),
-                _ => None,
-            };
-            holds(container) && holder != Some(slot)
-        });
-        if let Some((_, container)) = other {
-            return Err(Problem::new(
-                Reason::Conflict,
-                format!(
-                    "`{}` has a port called `{name}`, too: a Service would not know whom it means",
-                    container.name
-                ),
-            ));
-        }
-    }
-    Ok(Takeover {
-        origin,
-        holder,
-        listen,
-    })
 }
 
 fn new_volumes(draft: &Draft<'_>, volumes: Vec<Value>) -> Result<Vec<Value>, Problem> {

@@ -54,6 +54,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) recorded_ports: BTreeMap<String, u16>,
     /// Numbers that someone's parameters name: nothing is given out among them.
     pub(crate) spoken_for: Vec<u16>,
+    /// At load every type is checked; at admission only those that parameters can change.
+    pub(crate) trial: bool,
 }
 
 impl<'a> Surroundings<'a> {
@@ -82,6 +84,7 @@ impl<'a> Surroundings<'a> {
             image_registry: context.catalog.image_registry.as_deref(),
             recorded_ports: BTreeMap::new(),
             spoken_for,
+            trial: false,
         }
     }
 }
@@ -140,15 +143,17 @@ pub(crate) fn render(
     if pattern.uses("namespace") {
         names.push(("namespace", around.namespace.clone()));
     }
-    let upstream = match pattern.interposed(&Scope::new(names.clone()))? {
+    let mut scope = Scope::new(names);
+    let upstream = match pattern.interposed(&scope)? {
         None => None,
         Some(port) => Some(interpose::find(&port, pattern, draft)?),
     };
     if let Some(upstream) = &upstream {
-        names.push(("upstream", json!({"port": upstream.port})));
+        scope = scope.with("upstream", json!({"port": upstream.port}));
     }
-    let rendered = pattern.render(&Scope::new(names))?;
+    let rendered = pattern.render(&scope)?;
     let naming = Naming::of(pattern, instance);
+    let check_types = around.trial || pattern.types_vary();
     let mut containers = Vec::new();
     let mut first = true;
     for (list, values) in [
@@ -172,8 +177,10 @@ pub(crate) fn render(
             )
             .and_then(|()| apply_override(&mut value, overrides, pattern))
             .map_err(|problem| problem.under(&format!("{field}[{index}]")))?;
-            crate::pattern::check_container(&value)
-                .map_err(|fault| Problem::from(fault.under(&format!("{field}[{index}]"))))?;
+            if check_types {
+                crate::pattern::check_container(&value)
+                    .map_err(|fault| Problem::from(fault.under(&format!("{field}[{index}]"))))?;
+            }
             let native = list == List::Regular && pattern.spec.native;
             containers.push(NewContainer {
                 list: if native { List::Init } else { list },
@@ -184,7 +191,7 @@ pub(crate) fn render(
     }
     // Run-to-completion helpers come before the long-running ones they prepare for.
     containers.sort_by_key(|container| container.value.get("restartPolicy").is_some());
-    let volumes = naming.volumes(rendered.volumes, &rendered.files, instance)?;
+    let volumes = naming.volumes(rendered.volumes, &rendered.files, instance);
     let mut mounts = rendered.mounts;
     mounts.iter_mut().try_for_each(|mount| {
         naming
@@ -194,13 +201,13 @@ pub(crate) fn render(
     let mut env = rendered.env;
     env.iter_mut()
         .for_each(|entry| stringify(entry.get_mut("value")));
-    check_parts("app.env", &env, crate::pattern::check_env)?;
-    check_parts("app.volumeMounts", &mounts, crate::pattern::check_mount)?;
-    check_parts(
-        "imagePullSecrets",
-        &rendered.image_pull_secrets,
-        crate::pattern::check_secret,
-    )?;
+    if check_types {
+        check_parts("volumes", &volumes, crate::pattern::check_volume)?;
+        check_parts("app.env", &env, crate::pattern::check_env)?;
+        check_parts("app.volumeMounts", &mounts, crate::pattern::check_mount)?;
+        let secrets = &rendered.image_pull_secrets;
+        check_parts("imagePullSecrets", secrets, crate::pattern::check_secret)?;
+    }
     Ok(Fragment {
         containers,
         volumes,

@@ -29,6 +29,7 @@ pub struct Pattern {
     body: Tree,
     files: Vec<(String, File)>,
     names: BTreeSet<String>,
+    types_vary: bool,
 }
 
 /// A rendered pattern: plain JSON under the pattern's own names.
@@ -82,6 +83,7 @@ impl Pattern {
             return Err(tidy(faults));
         }
         let revision = revision(&spec);
+        let types_vary = types_vary(&body, &schema);
         let pattern = Self {
             name,
             place,
@@ -91,9 +93,15 @@ impl Pattern {
             body,
             files,
             names,
+            types_vary,
         };
         trial::run(&pattern).map_err(|fault| vec![fault.under("spec")])?;
         Ok(pattern)
+    }
+
+    /// True if parameters can give a field another type than the trial rendering saw there.
+    pub(crate) fn types_vary(&self) -> bool {
+        self.types_vary
     }
 
     /// True if some template of the pattern looks at `name`.
@@ -215,6 +223,17 @@ fn tidy(faults: Vec<Fault>) -> Vec<Fault> {
             }
         })
         .collect()
+}
+
+/// A leaf that is one lookup of a scalar parameter or a given port has always the type that the trial saw.
+fn types_vary(body: &Tree, schema: &Schema) -> bool {
+    let mut leaves = Vec::new();
+    body.typed_leaves(&mut leaves);
+    leaves.iter().any(|source| match source.split_once('.') {
+        Some(("params", name)) => !schema.is_scalar(name),
+        Some(("ports" | "upstream" | "instance", _)) => false,
+        _ => true,
+    })
 }
 
 fn revision(spec: &PatternSpec) -> String {

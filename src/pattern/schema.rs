@@ -118,6 +118,31 @@ impl Schema {
         self.source.get("properties")?.as_object()
     }
 
+    /// True for a parameter that is always there and always of one scalar type; an integer only if it fits every field.
+    pub(super) fn is_scalar(&self, name: &str) -> bool {
+        let Some(schema) = self
+            .properties()
+            .and_then(|properties| properties.get(name))
+        else {
+            return false;
+        };
+        let required = self.source.get("required").and_then(Value::as_array);
+        let there = schema.get("default").is_some()
+            || required.is_some_and(|names| names.iter().any(|other| other == name));
+        let fits = |keyword: &str| {
+            schema
+                .get(keyword)
+                .and_then(Value::as_i64)
+                .is_some_and(|bound| i32::try_from(bound).is_ok())
+        };
+        there
+            && match schema.get("type").and_then(Value::as_str) {
+                Some("string" | "boolean") => true,
+                Some("integer") => fits("minimum") && fits("maximum"),
+                _ => false,
+            }
+    }
+
     /// Fills in the schema's defaults wherever `params` is silent.
     pub fn complete(&self, params: &mut Value) {
         complete(&self.source, params);

@@ -18,7 +18,10 @@ const FUEL: u64 = 500_000;
 
 /// What a template can see: see [`Scope::NAMES`].
 #[derive(Debug, Clone)]
-pub(crate) struct Scope(minijinja::Value);
+pub(crate) struct Scope {
+    entries: Vec<(&'static str, minijinja::Value)>,
+    whole: minijinja::Value,
+}
 
 impl Scope {
     /// The names that a template may use.
@@ -34,14 +37,28 @@ impl Scope {
 
     /// The scope as the engine wants it; cheap, since values are shared.
     pub(super) fn value(&self) -> minijinja::Value {
-        self.0.clone()
+        self.whole.clone()
     }
 
     /// A scope of these names and values.
     pub(crate) fn new(values: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
-        Self(minijinja::Value::from_pairs(values.into_iter().map(
-            |(name, value)| (name, minijinja::Value::from(minijinja::value::Serde(value))),
-        )))
+        let entries = values
+            .into_iter()
+            .map(|(name, value)| (name, minijinja::Value::from(minijinja::value::Serde(value))))
+            .collect();
+        Self::of(entries)
+    }
+
+    /// The scope with one more name.
+    pub(crate) fn with(&self, name: &'static str, value: Value) -> Self {
+        let mut entries = self.entries.clone();
+        entries.push((name, minijinja::Value::from(minijinja::value::Serde(value))));
+        Self::of(entries)
+    }
+
+    fn of(entries: Vec<(&'static str, minijinja::Value)>) -> Self {
+        let whole = minijinja::Value::from_pairs(entries.iter().cloned());
+        Self { entries, whole }
     }
 }
 
@@ -86,7 +103,7 @@ impl Template {
             |message: String| Fault::new("", format!("`{{{{ {} }}}}`: {message}", self.source));
         let value = self
             .expression
-            .eval(scope.0.clone())
+            .eval(scope.value())
             .map_err(|error| fail(detail(&error)))?;
         if value.is_undefined() {
             return Err(fail("undefined".to_owned()));
@@ -198,6 +215,18 @@ impl Tree {
                 .find(|(name, _)| name == key)
                 .map(|(_, tree)| tree),
             _ => None,
+        }
+    }
+
+    /// The sources of leaves that are one expression: what they give decides the type there.
+    pub(super) fn typed_leaves<'t>(&'t self, into: &mut Vec<&'t str>) {
+        match self {
+            Self::Fixed(_) | Self::Text(_) => {}
+            Self::Expression(template) => into.push(&template.source),
+            Self::List(items) => items.iter().for_each(|item| item.typed_leaves(into)),
+            Self::Map(entries) => entries
+                .iter()
+                .for_each(|(_, entry)| entry.typed_leaves(into)),
         }
     }
 

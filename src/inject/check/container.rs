@@ -82,6 +82,13 @@ fn port_rules(container: &Value) -> Result<(), String> {
                 "port `{number}` is out of range, expected 1 to 65535"
             ));
         }
+        let protocol = text(port, "protocol");
+        if !["", "TCP", "UDP", "SCTP"].contains(&protocol) {
+            return Err(format!(
+                "port {number} has the protocol `{}`, expected `TCP`, `UDP` or `SCTP`",
+                excerpt(protocol, 20)
+            ));
+        }
         let Some(name) = port.get("name").and_then(Value::as_str) else {
             continue;
         };
