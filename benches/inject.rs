@@ -200,7 +200,13 @@ fn main() {
         name: "shop".to_owned(),
         ..Namespace::default()
     };
-    let cases = cases();
+    // The filter that criterion takes narrows the table, too.
+    let filter = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'))
+        .unwrap_or_default();
+    let mut cases = cases();
+    cases.retain(|case| case.name.contains(&filter));
     let mut criterion = Criterion::default().configure_from_args();
     for case in &cases {
         let mut group = criterion.benchmark_group(&case.name);

@@ -16,9 +16,50 @@ pub(crate) fn of_text(text: &str) -> String {
 
 /// The hash of a value, whatever the order of its keys.
 #[must_use]
-pub(crate) fn of_value(mut value: Value) -> String {
-    value.sort_all_objects();
-    of_text(&value.to_string())
+pub(crate) fn of_value(value: &Value) -> String {
+    let mut text = String::new();
+    canonical(value, &mut text);
+    of_text(&text)
+}
+
+/// The hash of a mapping given by its entries.
+#[must_use]
+pub(crate) fn of_entries<'a>(entries: impl Iterator<Item = (&'a str, &'a Value)>) -> String {
+    let mut text = String::new();
+    canonical_map(entries.collect(), &mut text);
+    of_text(&text)
+}
+
+/// A text that is the same for equal values and another one for others: JSON with sorted keys, in effect.
+fn canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(map) => canonical_map(
+            map.iter()
+                .map(|(key, value)| (key.as_str(), value))
+                .collect(),
+            text,
+        ),
+        Value::Array(items) => {
+            text.push('[');
+            for item in items {
+                canonical(item, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        scalar => text.push_str(&scalar.to_string()),
+    }
+}
+
+fn canonical_map(mut entries: Vec<(&str, &Value)>, text: &mut String) {
+    entries.sort_unstable_by_key(|(key, _)| *key);
+    text.push('{');
+    for (key, value) in entries {
+        text.push_str(&format!("{key:?}:"));
+        canonical(value, text);
+        text.push(',');
+    }
+    text.push('}');
 }
 
 #[cfg(test)]
@@ -29,8 +70,8 @@ mod tests {
     #[test]
     fn order_does_not_matter() {
         assert_eq!(
-            of_value(json!({"a": 1, "b": {"c": 2, "d": 3}})),
-            of_value(json!({"b": {"d": 3, "c": 2}, "a": 1}))
+            of_value(&json!({"a": 1, "b": {"c": 2, "d": 3}})),
+            of_value(&json!({"b": {"d": 3, "c": 2}, "a": 1}))
         );
         assert_eq!(of_text("").len(), 16);
     }

@@ -24,6 +24,9 @@ pub enum Error {
         path: String,
         source: serde_json::Error,
     },
+    /// JSON is UTF-8 (RFC 8259 §8.1).
+    #[error("not a Pod: the JSON is not UTF-8")]
+    Encoding,
     /// JSON that ends early or is no JSON.
     #[error("not a Pod: {0}")]
     Syntax(serde_json::Error),
@@ -204,7 +207,9 @@ where
 impl<'a> Pod<'a> {
     /// Reads `bytes`, a Pod or a Pod template as JSON.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Error> {
-        match serde_json::from_slice(bytes) {
+        // One pass over the bytes for UTF-8 is cheaper than serde_json's check of each string.
+        let text = std::str::from_utf8(bytes).map_err(|_| Error::Encoding)?;
+        match serde_json::from_str(text) {
             Ok(Parts { metadata, spec }) => Ok(Self {
                 has_metadata: metadata.is_some(),
                 metadata: metadata.unwrap_or_default(),

@@ -54,86 +54,96 @@ fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
         .flatten()
 }
 
+/// A port that some container of the Pod has.
+#[derive(Clone, Copy)]
+struct Held<'a> {
+    holder: &'a str,
+    number: i64,
+    protocol: &'a str,
+    name: Option<&'a str>,
+}
+
 /// Containers of a Pod share one network: a number, and for a Service a name, belongs to one of them.
 fn ports_are_free(draft: &Draft<'_>, additions: &Additions) -> Result<(), Problem> {
-    let mut taken: Vec<(String, i64, String, Option<String>)> = Vec::new();
-    for (_, container) in draft.pod.containers() {
-        for port in container.ports.iter().flatten() {
-            taken.push((
-                container.name.to_string(),
-                port.container_port,
-                port.protocol().to_owned(),
-                port.name.as_deref().map(str::to_owned),
-            ));
-        }
+    let new: Vec<Vec<Held<'_>>> = additions
+        .containers
+        .iter()
+        .map(|container| held(&container.value).collect())
+        .collect();
+    if new.iter().all(Vec::is_empty) {
+        return Ok(());
     }
+    let pod = draft.pod.containers().flat_map(|(_, container)| {
+        container.ports.iter().flatten().map(|port| Held {
+            holder: &container.name,
+            number: port.container_port,
+            protocol: port.protocol(),
+            name: port.name.as_deref(),
+        })
+    });
     let added = draft
         .additions
         .iter()
         .flat_map(|added| &added.containers)
-        .map(|container| &container.value);
-    for container in added {
-        take(container, &mut taken);
-    }
+        .flat_map(|container| held(&container.value));
+    let mut taken: Vec<Held<'_>> = pod.chain(added).collect();
     let given_up = additions
         .takeover
         .as_ref()
         .and_then(|takeover| takeover.origin.name.as_deref());
-    for container in &additions.containers {
-        let name = text(&container.value, "name");
-        for port in ports(&container.value) {
-            let number = port
-                .get("containerPort")
-                .and_then(Value::as_i64)
-                .unwrap_or_default();
-            let protocol = Some(text(port, "protocol"))
-                .filter(|protocol| !protocol.is_empty())
-                .unwrap_or("TCP");
-            if let Some((other, ..)) = taken
+    for ports in new {
+        for Held {
+            holder,
+            number,
+            protocol,
+            name,
+        } in &ports
+        {
+            if let Some(other) = taken
                 .iter()
-                .find(|(_, other, their, _)| *other == number && their == protocol)
+                .find(|other| other.number == *number && other.protocol == *protocol)
             {
                 return Err(Problem::new(
                     Reason::Conflict,
                     format!(
-                        "container `{name}` listens on port {number}, which `{other}` has already: choose another by a parameter"
+                        "container `{holder}` listens on port {number}, which `{}` has already: choose another by a parameter",
+                        other.holder
                     ),
                 ));
             }
-            let called = port.get("name").and_then(Value::as_str);
-            if let Some((other, ..)) = taken.iter().find(|(_, _, _, their)| {
-                called.is_some() && their.as_deref() == called && called != given_up
-            }) {
+            if let Some(other) = taken
+                .iter()
+                .find(|other| name.is_some() && other.name == *name && *name != given_up)
+            {
                 return Err(Problem::new(
                     Reason::Conflict,
                     format!(
-                        "container `{name}` calls a port `{}`, as `{other}` does: a Service would not know whom it means",
-                        called.unwrap_or_default()
+                        "container `{holder}` calls a port `{}`, as `{}` does: a Service would not know whom it means",
+                        name.unwrap_or_default(),
+                        other.holder
                     ),
                 ));
             }
         }
-        take(&container.value, &mut taken);
+        taken.extend(ports);
     }
     Ok(())
 }
 
-fn take(container: &Value, taken: &mut Vec<(String, i64, String, Option<String>)>) {
-    for port in ports(container) {
-        let number = port
+/// The ports of a container in JSON.
+fn held(container: &Value) -> impl Iterator<Item = Held<'_>> {
+    let holder = text(container, "name");
+    ports(container).map(move |port| Held {
+        holder,
+        number: port
             .get("containerPort")
             .and_then(Value::as_i64)
-            .unwrap_or_default();
-        let protocol = Some(text(port, "protocol"))
+            .unwrap_or_default(),
+        protocol: Some(text(port, "protocol"))
             .filter(|protocol| !protocol.is_empty())
-            .unwrap_or("TCP");
-        taken.push((
-            text(container, "name").to_owned(),
-            number,
-            protocol.to_owned(),
-            port.get("name").and_then(Value::as_str).map(str::to_owned),
-        ));
-    }
+            .unwrap_or("TCP"),
+        name: port.get("name").and_then(Value::as_str),
+    })
 }
 
 fn one_source(volume: &Value) -> Result<(), Problem> {

@@ -37,7 +37,12 @@ impl Patch {
     /// The patch as JSON, what an AdmissionReview's `patch` holds before base64.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        // Room for a config file and the container around it: growing would copy what is there at each step.
+        let mut json = Vec::with_capacity(16 * 1024);
+        match serde_json::to_writer(&mut json, self) {
+            Ok(()) => json,
+            Err(_) => Vec::new(),
+        }
     }
 
     fn add(&mut self, path: String, value: Value) {

@@ -1,6 +1,6 @@
 //! Settings: what an instance is given, merged from its layers, completed and validated by its pattern.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::decision::Layer;
 use crate::pattern::Pattern;
@@ -56,7 +56,16 @@ impl Settings {
             into,
             overrides,
         } = self;
-        crate::hash::of_value(json!({"params": params, "into": into, "override": overrides}))
+        let ours = [("into", into), ("override", overrides)];
+        let ours = ours
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        crate::hash::of_entries(
+            params
+                .iter()
+                .map(|(name, value)| (name.as_str(), value))
+                .chain(ours),
+        )
     }
 }
 
@@ -78,6 +87,7 @@ fn merge_deep(base: &mut Map<String, Value>, over: &Map<String, Value>) {
 mod tests {
     use super::super::decision::Source;
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn layers_merge_deep_lists_replace_null_resets() {

@@ -241,7 +241,7 @@ fn revision(spec: &PatternSpec) -> String {
     if let Value::Object(map) = &mut value {
         map.remove("summary");
     }
-    hash::of_value(value)
+    hash::of_value(&value)
 }
 
 fn compile_files(spec: &PatternSpec, faults: &mut Vec<Fault>) -> Vec<(String, File)> {
