@@ -36,6 +36,7 @@ mod render;
 mod settings;
 mod status;
 mod uninject;
+mod verify;
 mod wish;
 
 use check::check;
@@ -71,6 +72,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Decisions about a Pod that nothing is done to.
+    fn untouched(decisions: Vec<Decision>) -> Self {
+        Self {
+            decisions,
+            patch: Patch::default(),
+        }
+    }
+
     /// The sentences that refuse the Pod; none for a Pod that may go on.
     pub fn denials(&self) -> impl Iterator<Item = &Decision> {
         self.decisions
@@ -90,34 +99,23 @@ impl Outcome {
 /// Decides, renders, merges, checks. `pod` is a Pod or a Pod template in JSON.
 pub fn inject(pod: &[u8], context: &Context<'_>) -> Result<Outcome, Error> {
     let pod = Pod::read(pod)?;
+    if pod.is_mirror() {
+        return Ok(Outcome::untouched(decide::mirror(&pod)));
+    }
     let Plan {
         candidates,
         settled: mut decisions,
     } = decide(&pod, context);
-    let mut draft = Draft::new(&pod, carried(&pod, &mut decisions));
-    decisions.extend(carry::unrecorded_volume(&pod, &draft.carried));
-    draft.know_ranks(&candidates);
-    let around = Surroundings::of(context, &candidates);
-    for candidate in inside_out(candidates) {
-        let decision = match draft.carried.instances.get(&candidate.instance.to_string()) {
-            Some(record) if candidate.force != Force::Required => {
-                carry::carry(candidate, record, &pod)
-            }
-            Some(_) => verified(candidate, &draft, context),
-            None => added(candidate, &mut draft, &around),
-        };
-        decisions.push(decision);
+    let status = carried(&pod, &mut decisions);
+    if let Some(copied) = carry::unrecorded_volume(&pod, &status) {
+        // Every other sentence about such a Pod would lead astray.
+        return Ok(Outcome::untouched(vec![copied]));
     }
-    for (instance, sentence) in interpose::unnamed(&draft) {
-        let decision = decisions
-            .iter_mut()
-            .find(|decision| decision.instance == instance.to_string());
-        decision
-            .into_iter()
-            .for_each(|decision| decision.warnings.push(sentence.clone()));
-    }
+    let (draft, placed) = place(&Draft::new(&pod, status), context, candidates);
+    decisions.extend(placed);
     carry::orphans(&draft.carried, &mut decisions, &pod);
     decisions.sort_by(|left, right| left.instance.cmp(&right.instance));
+    decisions.iter_mut().for_each(Decision::tidy);
     let denied = decisions
         .iter()
         .any(|decision| decision.verdict == Verdict::Denied);
@@ -129,6 +127,85 @@ pub fn inject(pod: &[u8], context: &Context<'_>) -> Result<Outcome, Error> {
             patch::patch(draft)
         },
     })
+}
+
+/// Adds all candidates to the draft; where an offer would stop what is asked for or required, it is left out: an offer stops no Pod.
+fn place<'p>(
+    empty: &Draft<'p>,
+    context: &Context<'_>,
+    candidates: Vec<Candidate>,
+) -> (Draft<'p>, Vec<Decision>) {
+    let is_offer = |candidate: &Candidate| candidate.force == Force::Offered;
+    let denied = |decisions: &[Decision]| {
+        decisions
+            .iter()
+            .any(|decision| decision.verdict == Verdict::Denied)
+    };
+    let all = place_all(empty, context, candidates.clone());
+    if !denied(&all.1) || !candidates.iter().any(is_offer) {
+        return all;
+    }
+    let (offers, mut kept): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_offer);
+    let mut best = place_all(empty, context, kept.clone());
+    if denied(&best.1) {
+        return all;
+    }
+    let mut left_out = Vec::new();
+    for offer in offers {
+        kept.push(offer);
+        let with = place_all(empty, context, kept.clone());
+        if !denied(&with.1) {
+            best = with;
+        } else if let Some(Candidate { mut decision, .. }) = kept.pop() {
+            let cause = with
+                .1
+                .iter()
+                .find(|decision| decision.verdict == Verdict::Denied)
+                .map(|decision| decision.sentence.clone());
+            decision.reason = Reason::Conflict;
+            decision.sentence = format!(
+                "{} offers it, but with it this would fail: {}",
+                decision.whence(),
+                cause.unwrap_or_default()
+            );
+            decision.settle(Force::Offered);
+            left_out.push(decision);
+        }
+    }
+    best.1.append(&mut left_out);
+    best
+}
+
+/// Adds the candidates to a copy of `empty`, one after the other.
+fn place_all<'p>(
+    empty: &Draft<'p>,
+    context: &Context<'_>,
+    candidates: Vec<Candidate>,
+) -> (Draft<'p>, Vec<Decision>) {
+    let mut draft = Draft::new(empty.pod, empty.carried.clone());
+    draft.know_ranks(&candidates);
+    let around = Surroundings::of(context, &candidates);
+    let mut decisions = Vec::with_capacity(candidates.len());
+    for candidate in inside_out(candidates) {
+        decisions.push(
+            match draft.carried.instances.get(&candidate.instance.to_string()) {
+                Some(record) if candidate.force != Force::Required => {
+                    carry::carry(candidate, record, draft.pod)
+                }
+                Some(_) => verified(candidate, &draft, context),
+                None => added(candidate, &mut draft, &around),
+            },
+        );
+    }
+    for (instance, sentence) in interpose::unnamed(&draft) {
+        let decision = decisions
+            .iter_mut()
+            .find(|decision| decision.instance == instance.to_string());
+        decision
+            .into_iter()
+            .for_each(|decision| decision.warnings.push(sentence.clone()));
+    }
+    (draft, decisions)
 }
 
 /// The three stages that one candidate goes through.
@@ -209,7 +286,7 @@ fn added(candidate: Candidate, draft: &mut Draft<'_>, around: &Surroundings<'_>)
 
 /// Settles a Required candidate that the status claims is there: the status is not trusted.
 fn verified(candidate: Candidate, draft: &Draft<'_>, context: &Context<'_>) -> Decision {
-    let result = carry::verify(&candidate, draft, context);
+    let result = verify::verify(&candidate, draft, context);
     let Candidate { mut decision, .. } = candidate;
     match result {
         Ok(record) => {
@@ -258,14 +335,23 @@ fn carried(pod: &Pod<'_>, decisions: &mut Vec<Decision>) -> Status {
     }
 }
 
-/// By rank and name; interposers last and backwards, since each has to know who stands behind it.
+/// What is asked for or required before what is only offered, then by rank and name; interposers last and backwards, since each has
+/// to know who stands behind it.
 fn inside_out(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    let key = |candidate: &Candidate| (candidate.pattern.spec.rank, candidate.instance.clone());
-    candidates.sort_by_key(key);
+    candidates.sort_by_key(|candidate| {
+        let weak = matches!(candidate.force, Force::Offered | Force::Audited);
+        (
+            weak,
+            candidate.pattern.spec.rank,
+            candidate.instance.clone(),
+        )
+    });
     let (mut interposers, mut ordered): (Vec<_>, Vec<_>) = candidates
         .into_iter()
         .partition(|candidate| candidate.pattern.spec.interpose.is_some());
-    interposers.reverse();
+    interposers.sort_by_key(|candidate| {
+        std::cmp::Reverse((candidate.pattern.spec.rank, candidate.instance.clone()))
+    });
     ordered.append(&mut interposers);
     ordered
 }
@@ -295,9 +381,11 @@ pub(crate) fn attempt(
         image_registry: None,
         recorded_ports: std::collections::BTreeMap::new(),
         spoken_for: Vec::new(),
-        trial: true,
     };
-    let draft = Draft::new(&pod, Status::default());
+    let draft = Draft {
+        trial: true,
+        ..Draft::new(&pod, Status::default())
+    };
     add(
         pattern,
         &Instance::of(&pattern.name),

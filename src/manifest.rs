@@ -208,6 +208,72 @@ fn split(file: &str, text: &str, documents: &mut Vec<Document>, complaints: &mut
     }
 }
 
+/// An object of a document: the document itself, or an item of a List.
+#[derive(Debug, Clone)]
+pub struct Object<'d> {
+    document: &'d Document,
+    path: Vec<Step>,
+    pub value: &'d Value,
+}
+
+impl Object<'_> {
+    /// A sentence about the object's field at `path`.
+    #[must_use]
+    pub fn complain(&self, path: &[Step], message: &str) -> Complaint {
+        let whole: Vec<Step> = self.path.iter().chain(path).cloned().collect();
+        self.document
+            .complain(&whole, format!("{}: {message}", title(self.value)))
+    }
+
+    /// True for an object of that `apiVersion` and `kind`.
+    #[must_use]
+    pub fn is(&self, api_version: &str, kind: &str) -> bool {
+        let text = |key: &str| self.value.get(key).and_then(Value::as_str);
+        text("apiVersion") == Some(api_version) && text("kind") == Some(kind)
+    }
+
+    /// `metadata.namespace`.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.value.get("metadata")?.get("namespace")?.as_str()
+    }
+}
+
+/// The objects of a document, Lists opened; none in a document of comments.
+#[must_use]
+pub fn objects(document: &Document) -> Vec<Object<'_>> {
+    let mut found = Vec::new();
+    open(document, Vec::new(), &document.value, &mut found);
+    found
+}
+
+fn open<'d>(
+    document: &'d Document,
+    path: Vec<Step>,
+    value: &'d Value,
+    found: &mut Vec<Object<'d>>,
+) {
+    let is_list = value
+        .get("kind")
+        .and_then(Value::as_str)
+        .is_some_and(|kind| kind.ends_with("List"));
+    match value.get("items").and_then(Value::as_array) {
+        Some(items) if is_list => {
+            for (index, item) in items.iter().enumerate() {
+                let mut path = path.clone();
+                path.extend([Step::Key("items".to_owned()), Step::Index(index)]);
+                open(document, path, item, found);
+            }
+        }
+        _ if value.is_null() => {}
+        _ => found.push(Object {
+            document,
+            path,
+            value,
+        }),
+    }
+}
+
 /// A Pod or Pod template within an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
@@ -239,46 +305,35 @@ impl Template {
 
 /// Every Pod template of a document.
 #[must_use]
-pub fn templates(document: &Value) -> Vec<Template> {
-    let mut found = Vec::new();
-    find(document, Vec::new(), &mut found);
-    found
+pub fn templates(document: &Document) -> Vec<Template> {
+    objects(document)
+        .into_iter()
+        .filter_map(|Object { path, value, .. }| {
+            let template = template(value)?;
+            Some(Template {
+                object: path,
+                template,
+            })
+        })
+        .collect()
 }
 
-fn find(object: &Value, path: Vec<Step>, found: &mut Vec<Template>) {
+/// The way from an object to its Pod template, if its kind has one and it is there.
+fn template(object: &Value) -> Option<Vec<Step>> {
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
     let keys = match (text("apiVersion"), text("kind")) {
-        (_, kind) if kind.ends_with("List") => {
-            for (index, item) in object
-                .get("items")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .enumerate()
-            {
-                let mut path = path.clone();
-                path.extend([Step::Key("items".to_owned()), Step::Index(index)]);
-                find(item, path, found);
-            }
-            return;
-        }
         ("v1", "Pod") => &[][..],
         ("v1", "ReplicationController")
         | ("apps/v1", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
         | ("batch/v1", "Job") => &["spec", "template"],
         ("batch/v1", "CronJob") => &["spec", "jobTemplate", "spec", "template"],
-        _ => return,
+        _ => return None,
     };
-    let template: Vec<Step> = keys
+    let steps: Vec<Step> = keys
         .iter()
         .map(|key| Step::Key((*key).to_owned()))
         .collect();
-    if get(object, &template).is_some() {
-        found.push(Template {
-            object: path,
-            template,
-        });
-    }
+    get(object, &steps).is_some().then_some(steps)
 }
 
 /// The value at `path`.
@@ -298,21 +353,33 @@ pub fn get_mut<'a>(value: &'a mut Value, path: &[Step]) -> Option<&'a mut Value>
     })
 }
 
-/// Annotation keys that ask for something on a workload itself, where nobody reads them.
+/// Sentences about annotations that ask for something where nobody reads them: on a workload itself, or on a CronJob's jobs.
 #[must_use]
-pub fn misplaced(object: &Value, template: &Template) -> Vec<String> {
-    if template.template.is_empty() {
-        return Vec::new();
+pub fn misplaced(document: &Document, template: &Template) -> Vec<Complaint> {
+    let whole = template.path();
+    let mut complaints = Vec::new();
+    for end in template.object.len()..whole.len() {
+        let metadata: Vec<Step> = whole[..end]
+            .iter()
+            .cloned()
+            .chain(["metadata", "annotations"].map(|key| Step::Key(key.to_owned())))
+            .collect();
+        let annotations = get(&document.value, &metadata).and_then(Value::as_object);
+        for key in annotations
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key)
+            .filter(|key| keys::is_ours(key))
+        {
+            let mut path = metadata.clone();
+            path.push(Step::Key(key.clone()));
+            let title = get(&document.value, &template.object)
+                .map(title)
+                .unwrap_or_default();
+            complaints.push(document.complain(&path, format!("{title}: annotation `{key}` does nothing here: move it to the annotations of the Pod template")));
+        }
     }
-    let annotations = get(object, &template.object)
-        .and_then(|object| object.get("metadata")?.get("annotations")?.as_object());
-    annotations
-        .into_iter()
-        .flatten()
-        .map(|(key, _)| key)
-        .filter(|key| keys::is_ours(key))
-        .cloned()
-        .collect()
+    complaints
 }
 
 #[cfg(test)]
@@ -365,7 +432,7 @@ mod tests {
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": {}});
         let cron = json!({"apiVersion": "batch/v1", "kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {}}}}});
         let list = json!({"apiVersion": "v1", "kind": "List", "items": [pod, {"apiVersion": "v1", "kind": "Service"}, cron]});
-        let found: Vec<_> = templates(&list)
+        let found: Vec<_> = templates(&documents(&list.to_string())[0])
             .iter()
             .map(|template| (template.object.clone(), template.pointer()))
             .collect();
@@ -377,11 +444,8 @@ mod tests {
                 (item(2), "/spec/jobTemplate/spec/template".to_owned())
             ]
         );
-        assert_eq!(
-            templates(
-                &json!({"apiVersion": "example.com/v1", "kind": "Job", "spec": {"template": {}}})
-            ),
-            []
-        );
+        let foreign =
+            json!({"apiVersion": "example.com/v1", "kind": "Job", "spec": {"template": {}}});
+        assert_eq!(templates(&documents(&foreign.to_string())[0]), []);
     }
 }

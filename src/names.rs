@@ -88,7 +88,7 @@ impl Instance {
         };
         if !fits(pattern, MAX_PATTERN) {
             return Err(format!(
-                "`{}` is not a pattern's name",
+                "`{}` is not a pattern's name: expected at most {MAX_PATTERN} of a-z, 0-9 and `-`, no `--`",
                 crate::text::excerpt(pattern, 63)
             ));
         }

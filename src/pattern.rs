@@ -240,7 +240,11 @@ fn spelling(message: &str) -> String {
         .strip_prefix("unknown field `")
         .or_else(|| message.strip_prefix("unknown variant `"))
     else {
-        return message.to_owned();
+        // serde's words for YAML's.
+        return message
+            .replace("invalid type: sequence", "a list")
+            .replace("invalid type: map", "a mapping")
+            .replace("invalid type: ", "");
     };
     let mut quoted = rest.split('`').step_by(2);
     let word = quoted.next().unwrap_or_default();

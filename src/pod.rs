@@ -264,6 +264,15 @@ impl<'a> Pod<'a> {
             }))
     }
 
+    /// True for a static Pod's picture in the API.
+    #[must_use]
+    pub fn is_mirror(&self) -> bool {
+        self.metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|annotations| annotations.has(keys::MIRROR))
+    }
+
     /// True where the Pod will run on Windows nodes, as far as admission can know.
     #[must_use]
     pub fn is_windows(&self) -> bool {

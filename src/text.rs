@@ -45,6 +45,16 @@ fn list<T: Display>(items: impl IntoIterator<Item = T>, word: &str) -> String {
     }
 }
 
+/// `1 item`, `2 items`.
+#[must_use]
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
+}
+
 /// `text` on one line, at most `limit` characters, the cut marked with `…`; control characters become spaces.
 #[must_use]
 pub(crate) fn excerpt(text: &str, limit: usize) -> String {

@@ -85,6 +85,11 @@ fn sentence(error: &SaphyrError) -> Error {
         });
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or(&text);
+    // The library speaks to programmers about its options there.
+    let duplicate = text
+        .strip_prefix("duplicate mapping key: ")
+        .and_then(|rest| rest.split(", set ").next());
+    let text = duplicate.map_or_else(|| text.to_owned(), |key| format!("duplicate key `{key}`"));
     Error {
         message: text.lines().next().unwrap_or_default().trim().to_owned(),
         place,

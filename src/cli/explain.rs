@@ -42,7 +42,10 @@ pub(super) fn run(args: &ExplainArgs, printer: &mut Printer) -> anyhow::Result<E
     let mut objects = Vec::new();
     let mut texts = Vec::new();
     for document in &documents {
-        for template in manifest::templates(&document.value) {
+        for template in manifest::templates(document) {
+            manifest::misplaced(document, &template)
+                .iter()
+                .for_each(|complaint| printer.warning(&complaint.to_string()));
             let (title, outcome) = match super::inject::decide(&world, document, &template) {
                 Ok(found) => found,
                 Err(complaint) => {
@@ -103,48 +106,60 @@ fn text(title: &str, namespace: &str, outcome: &Outcome) -> String {
     }
     text.push_str(&table(&rows, 2));
     for decision in &outcome.decisions {
-        text.push_str(&details(decision));
+        text.push_str(&details(
+            decision,
+            is_outermost(decision, &outcome.decisions),
+        ));
     }
     text
 }
 
-fn details(decision: &Decision) -> String {
+fn details(decision: &Decision, outermost: bool) -> String {
     let mut text = format!("\n  {}: {}\n", bold(&decision.instance), decision.sentence);
     for warning in &decision.warnings {
         text.push_str(&format!("    warning: {warning}\n"));
     }
-    let mut rows: Vec<Vec<String>> = Vec::new();
     if let Some(pattern) = &decision.pattern {
-        rows.push(vec!["pattern".to_owned(), pattern.clone()]);
+        text.push_str(&format!("    pattern: {pattern}\n"));
     }
-    for (index, (name, value, source)) in parameters(decision).into_iter().enumerate() {
-        let heading = if index == 0 { "parameters" } else { "" };
-        rows.push(vec![
-            heading.to_owned(),
-            format!("{name} = {}", excerpt(&plain(&value), 60)),
-            format!("({source})"),
-        ]);
+    let rows: Vec<Vec<String>> = parameters(decision)
+        .into_iter()
+        .map(|(name, value, source)| vec![name, excerpt(&plain(&value), 60), format!("({source})")])
+        .collect();
+    if !rows.is_empty() {
+        text.push_str("    parameters:\n");
+        text.push_str(&table(&rows, 6));
     }
     if let (Some(record), Verdict::Injected | Verdict::Carried) =
         (&decision.record, decision.verdict)
     {
-        for (index, added) in additions(&decision.instance, record)
-            .into_iter()
-            .enumerate()
-        {
-            let heading = match (index, decision.verdict) {
-                (0, Verdict::Injected) => "adds",
-                (0, _) => "has added",
-                _ => "",
-            };
-            rows.push(vec![heading.to_owned(), added]);
+        text.push_str(if decision.verdict == Verdict::Injected {
+            "    adds:\n"
+        } else {
+            "    has added:\n"
+        });
+        for line in additions(&decision.instance, record, outermost) {
+            text.push_str(&format!("      {line}\n"));
         }
     }
-    text.push_str(&table(&rows, 4));
     text
 }
 
-/// Each parameter, its value and the layer that gave it.
+/// True if no other interposer of the Pod sends to this one.
+fn is_outermost(decision: &Decision, all: &[Decision]) -> bool {
+    let listen = decision
+        .record
+        .as_ref()
+        .and_then(|record| record.interpose.as_ref())
+        .map(|interposed| interposed.listen);
+    let upstreams = all
+        .iter()
+        .filter_map(|other| other.record.as_ref()?.interpose.as_ref())
+        .map(|interposed| interposed.upstream);
+    listen.is_some_and(|listen| !upstreams.into_iter().any(|upstream| upstream == listen))
+}
+
+/// Each parameter, its value and the layer that gave it; for a candidate that was not rendered, what the layers say.
 fn parameters(decision: &Decision) -> Vec<(String, Value, String)> {
     let source = |name: &str| {
         let layer = decision
@@ -152,18 +167,19 @@ fn parameters(decision: &Decision) -> Vec<(String, Value, String)> {
             .iter()
             .rev()
             .find(|layer| layer.params.contains_key(name));
+        // Null means: back to the default.
+        let layer = layer.filter(|layer| layer.params.get(name) != Some(&Value::Null));
         layer.map_or_else(|| "default".to_owned(), |layer| layer.source.short())
     };
-    let ours = ["into", "override"].into_iter().filter_map(|name| {
-        let value = decision
-            .layers
-            .iter()
-            .rev()
-            .find_map(|layer| layer.params.get(name))?;
-        Some((name.to_owned(), value.clone()))
-    });
-    let params = decision.params.clone().into_iter().chain(ours);
-    params
+    let mut all = decision.params.clone();
+    for layer in &decision.layers {
+        for (name, value) in &layer.params {
+            if decision.params.is_empty() || ["into", "override"].contains(&name.as_str()) {
+                all.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    all.into_iter()
         .map(|(name, value)| {
             let from = source(&name);
             (name, value, from)
@@ -171,7 +187,7 @@ fn parameters(decision: &Decision) -> Vec<(String, Value, String)> {
         .collect()
 }
 
-fn additions(instance: &str, record: &Record) -> Vec<String> {
+fn additions(instance: &str, record: &Record, outermost: bool) -> Vec<String> {
     let Record {
         containers,
         volumes,
@@ -224,10 +240,22 @@ fn additions(instance: &str, record: &Record) -> Vec<String> {
         ..
     }) = interpose
     {
-        lines.push(match name {
-            Some(name) => format!("stands before port {name} ({port}) of {container}: listens on {listen}, sends to {upstream}; a Service reaches it by `targetPort: {name}`, not by a number"),
-            None => format!("stands before port {port} of {container}: listens on {listen}, sends to {upstream}; a Service reaches it by `targetPort: {listen}`"),
-        });
+        let port_name = name
+            .as_ref()
+            .map(|name| format!("{name} ({port})"))
+            .unwrap_or_else(|| port.to_string());
+        let target = name.clone().unwrap_or_else(|| listen.to_string());
+        let by_name = if name.is_some() {
+            ", not by a number"
+        } else {
+            ""
+        };
+        let reach = if outermost {
+            format!("; a Service reaches it by `targetPort: {target}`{by_name}")
+        } else {
+            String::new()
+        };
+        lines.push(format!("stands before port {port_name} of {container}: listens on {listen}, sends to {upstream}{reach}"));
     }
     lines
 }

@@ -67,7 +67,7 @@ pub(super) fn run(args: &InjectArgs, printer: &mut Printer) -> anyhow::Result<En
             document,
             patches: Vec::new(),
         };
-        for template in manifest::templates(&change.document.value) {
+        for template in manifest::templates(&change.document) {
             match apply(
                 &world,
                 &change.document,
@@ -96,12 +96,9 @@ fn apply(
     after: &mut Value,
     printer: &mut Printer,
 ) -> anyhow::Result<Result<Option<Vec<Operation>>, Vec<Complaint>>> {
-    for key in manifest::misplaced(&document.value, template) {
-        let mut path = template.object.clone();
-        path.extend(["metadata", "annotations", &key].map(|step| Step::Key(step.to_owned())));
-        let kind = document.title();
-        printer.warning(&document.complain(&path, format!("`{key}` stands on {kind} itself, where it does nothing: move it to the annotations of its Pod template")).to_string());
-    }
+    manifest::misplaced(document, template)
+        .iter()
+        .for_each(|complaint| printer.warning(&complaint.to_string()));
     let (title, outcome) = match decide(world, document, template) {
         Ok(found) => found,
         Err(complaint) => return Ok(Err(vec![complaint])),

@@ -3,16 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::Value;
 
 use super::output::{Ending, Printer};
 use super::world::complaint;
 use crate::binding::Binding;
 use crate::catalog::{Catalog, Place};
 use crate::keys;
-use crate::manifest::{self, Complaint, Document};
+use crate::manifest::{self, Complaint, Object};
 use crate::pattern::{Fault, Pattern, advice};
-use crate::text::suggestion;
+use crate::text::{counted, suggestion};
 
 /// Check patterns and bindings: schema, a trial rendering, Pod rules, Pod Security, literal secrets, probes that deadlock
 ///
@@ -39,15 +38,15 @@ pub(super) fn run(args: &LintArgs, printer: &mut Printer) -> anyhow::Result<Endi
         checked: 0,
     };
     // Patterns first: bindings are held against them.
-    let (patterns, rest): (Vec<_>, Vec<_>) = documents
+    let objects: Vec<_> = documents.iter().flat_map(manifest::objects).collect();
+    objects
         .iter()
-        .partition(|document| is(document, "Pattern"));
-    patterns
-        .into_iter()
-        .for_each(|document| lint.pattern(document));
-    rest.into_iter()
-        .filter(|document| is(document, "PatternBinding"))
-        .for_each(|document| lint.binding(document));
+        .filter(|object| object.is(keys::API_VERSION, "Pattern"))
+        .for_each(|object| lint.pattern(object));
+    objects
+        .iter()
+        .filter(|object| object.is(keys::API_VERSION, "PatternBinding"))
+        .for_each(|object| lint.binding(object));
     let Lint {
         errors,
         warnings,
@@ -57,11 +56,11 @@ pub(super) fn run(args: &LintArgs, printer: &mut Printer) -> anyhow::Result<Endi
     warnings
         .iter()
         .for_each(|warning| printer.warning(&warning.to_string()));
-    let plural = if checked == 1 { "" } else { "s" };
     printer.note(&format!(
-        "{checked} object{plural} checked: {} errors, {} warnings",
-        errors.len(),
-        warnings.len()
+        "{} checked: {}, {}",
+        counted(checked, "object"),
+        counted(errors.len(), "error"),
+        counted(warnings.len(), "warning")
     ));
     if checked == 0 {
         printer.error("there is no Pattern and no PatternBinding among the documents");
@@ -74,11 +73,6 @@ pub(super) fn run(args: &LintArgs, printer: &mut Printer) -> anyhow::Result<Endi
     })
 }
 
-fn is(document: &Document, kind: &str) -> bool {
-    let text = |key: &str| document.value.get(key).and_then(Value::as_str);
-    text("apiVersion") == Some(keys::API_VERSION) && text("kind") == Some(kind)
-}
-
 struct Lint {
     catalog: Catalog,
     errors: Vec<Complaint>,
@@ -87,26 +81,21 @@ struct Lint {
 }
 
 impl Lint {
-    fn namespace(&self, document: &Document) -> String {
-        let own = document
-            .value
-            .get("metadata")
-            .and_then(|metadata| metadata.get("namespace"))
-            .and_then(Value::as_str);
-        own.unwrap_or(&self.catalog.home).to_owned()
+    fn namespace(&self, object: &Object<'_>) -> String {
+        object.namespace().unwrap_or(&self.catalog.home).to_owned()
     }
 
-    fn pattern(&mut self, document: &Document) {
+    fn pattern(&mut self, object: &Object<'_>) {
         self.checked += 1;
-        match Pattern::load(&document.value, Place::Namespace(self.namespace(document))) {
+        match Pattern::load(object.value, Place::Namespace(self.namespace(object))) {
             Err(faults) => self
                 .errors
-                .extend(faults.iter().map(|fault| complaint(document, fault))),
+                .extend(faults.iter().map(|fault| complaint(object, fault))),
             Ok(pattern) => {
                 self.warnings.extend(
                     advice(&pattern.spec)
                         .iter()
-                        .map(|fault| complaint(document, fault)),
+                        .map(|fault| complaint(object, fault)),
                 );
                 self.catalog.add_pattern(pattern);
             }
@@ -114,14 +103,14 @@ impl Lint {
     }
 
     /// Besides what the server checks: is the pattern known, and would the parameters fit it as far as they go?
-    fn binding(&mut self, document: &Document) {
+    fn binding(&mut self, object: &Object<'_>) {
         self.checked += 1;
-        let namespace = self.namespace(document);
-        let binding = match Binding::load(&document.value, &namespace, &self.catalog.home) {
+        let namespace = self.namespace(object);
+        let binding = match Binding::load(object.value, &namespace, &self.catalog.home) {
             Ok(binding) => binding,
             Err(faults) => {
                 self.errors
-                    .extend(faults.iter().map(|fault| complaint(document, fault)));
+                    .extend(faults.iter().map(|fault| complaint(object, fault)));
                 return;
             }
         };
@@ -135,10 +124,19 @@ impl Lint {
                 path: "spec.pattern".to_owned(),
                 message: format!("there is no pattern `{}` here{near}", binding.spec.pattern),
             };
-            self.warnings.push(complaint(document, &fault));
+            self.warnings.push(complaint(object, &fault));
             return;
         };
-        for name in binding.spec.params.keys().chain(&binding.spec.pod_may_set) {
+        let mut params = binding.spec.params.clone();
+        params.retain(|name, _| !["into", "override"].contains(&name.as_str()));
+        if let Err(sentence) = pattern.schema.check_some(&params) {
+            let fault = Fault {
+                path: "spec.params".to_owned(),
+                message: sentence,
+            };
+            self.errors.push(complaint(object, &fault));
+        }
+        for name in &binding.spec.pod_may_set {
             if !pattern
                 .schema
                 .names()
@@ -146,11 +144,14 @@ impl Lint {
                 .any(|known| known == name)
             {
                 let near = suggestion(name, pattern.schema.names());
-                let fault = Fault {
-                    path: "spec.params".to_owned(),
-                    message: format!("`{name}` is not a parameter of `{}`{near}", pattern.name),
-                };
-                self.errors.push(complaint(document, &fault));
+                let message = format!("`{name}` is not a parameter of `{}`{near}", pattern.name);
+                self.errors.push(complaint(
+                    object,
+                    &Fault {
+                        path: "spec.podMaySet".to_owned(),
+                        message,
+                    },
+                ));
             }
         }
     }

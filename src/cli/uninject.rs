@@ -36,7 +36,7 @@ pub(super) fn run(args: &UninjectArgs, printer: &mut Printer) -> anyhow::Result<
     let mut complaints = Vec::new();
     for document in documents {
         let mut after = document.value.clone();
-        for template in manifest::templates(&document.value) {
+        for template in manifest::templates(&document) {
             let Some(pod) = manifest::get_mut(&mut after, &template.path()) else {
                 continue;
             };

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::binding::Binding;
 use crate::catalog::{Catalog, Namespace, Place};
 use crate::keys;
-use crate::manifest::{self, Complaint, Document};
+use crate::manifest::{self, Complaint, Object};
 use crate::pattern::{Fault, Pattern};
 use crate::yaml;
 
@@ -59,7 +59,8 @@ impl World {
         };
         let complaints: Vec<_> = documents
             .iter()
-            .flat_map(|document| world.add(document))
+            .flat_map(manifest::objects)
+            .flat_map(|object| world.add(&object))
             .collect();
         Ok(if complaints.is_empty() {
             Ok(world)
@@ -68,50 +69,41 @@ impl World {
         })
     }
 
-    fn add(&mut self, document: &Document) -> Vec<Complaint> {
-        let object = &document.value;
-        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
-        let known = match (text("apiVersion"), text("kind")) {
-            ("v1", "Namespace") => {
-                let namespace = namespace(object);
-                self.namespaces.insert(namespace.name.clone(), namespace);
-                Ok(())
-            }
-            (keys::API_VERSION, "Pattern") => self.add_pattern(object),
-            (keys::API_VERSION, "PatternBinding") => self.add_binding(object),
-            _ if object.is_null() => Ok(()),
-            _ => Err(vec![Fault {
+    fn add(&mut self, object: &Object<'_>) -> Vec<Complaint> {
+        let known = if object.is("v1", "Namespace") {
+            let namespace = namespace(object.value);
+            self.namespaces.insert(namespace.name.clone(), namespace);
+            Ok(())
+        } else if object.is(keys::API_VERSION, "Pattern") {
+            self.add_pattern(object)
+        } else if object.is(keys::API_VERSION, "PatternBinding") {
+            self.add_binding(object)
+        } else {
+            let message = "expected a Namespace, a Pattern or a PatternBinding".to_owned();
+            Err(vec![Fault {
                 path: "kind".to_owned(),
-                message: format!(
-                    "{} is no Namespace, Pattern or PatternBinding",
-                    document.title()
-                ),
-            }]),
+                message,
+            }])
         };
         known
             .err()
             .into_iter()
             .flatten()
-            .map(|fault| complaint(document, &fault))
+            .map(|fault| complaint(object, &fault))
             .collect()
     }
 
-    fn add_pattern(&mut self, object: &Value) -> Result<(), Vec<Fault>> {
-        let place = Place::Namespace(
-            own_namespace(object)
-                .unwrap_or(&self.catalog.home)
-                .to_owned(),
-        );
-        self.catalog.add_pattern(Pattern::load(object, place)?);
+    fn add_pattern(&mut self, object: &Object<'_>) -> Result<(), Vec<Fault>> {
+        let place = Place::Namespace(object.namespace().unwrap_or(&self.catalog.home).to_owned());
+        self.catalog
+            .add_pattern(Pattern::load(object.value, place)?);
         Ok(())
     }
 
-    fn add_binding(&mut self, object: &Value) -> Result<(), Vec<Fault>> {
-        let namespace = own_namespace(object)
-            .unwrap_or(&self.catalog.home)
-            .to_owned();
+    fn add_binding(&mut self, object: &Object<'_>) -> Result<(), Vec<Fault>> {
+        let namespace = object.namespace().unwrap_or(&self.catalog.home).to_owned();
         self.catalog
-            .add_binding(Binding::load(object, &namespace, &self.catalog.home)?);
+            .add_binding(Binding::load(object.value, &namespace, &self.catalog.home)?);
         Ok(())
     }
 
@@ -161,11 +153,8 @@ fn namespace(object: &Value) -> Namespace {
 }
 
 /// A fault of a pattern or binding, at its line. One inside a file template is at the line of that template.
-pub(super) fn complaint(document: &Document, fault: &Fault) -> Complaint {
-    document.complain(
-        &fault_steps(fault),
-        format!("{}: {fault}", document.title()),
-    )
+pub(super) fn complaint(object: &Object<'_>, fault: &Fault) -> Complaint {
+    object.complain(&fault_steps(fault), &fault.to_string())
 }
 
 fn fault_steps(fault: &Fault) -> Vec<yaml::Step> {

@@ -11,13 +11,10 @@ use serde_json::Value;
 
 use super::decide::Candidate;
 use super::decision::{Decision, Reason, Source, Verdict};
-use super::draft::{Additions, Draft};
-use super::problem::Problem;
 use super::settings::Settings;
-use super::status::{Record, Status, file_key};
-use super::{Context, contain};
+use super::status::{Record, Status};
 use crate::keys;
-use crate::pod::{List, Pod};
+use crate::pod::Pod;
 use crate::text::and_list;
 
 /// Settles a candidate that the status records.
@@ -177,7 +174,7 @@ fn missing(pod: &Pod<'_>, instance: &str, record: &Record) -> Option<String> {
         return None;
     }
     Some(format!(
-        "annotation `{}` says that `{instance}` is injected, but {} {} not there: remove the annotation, or take everything out with `outrigger uninject`, and inject again",
+        "annotation `{}` says that `{instance}` is injected, but {} {} not there: put back what was taken, or take everything out with `outrigger uninject` and inject again",
         keys::STATUS,
         and_list(&gone),
         if gone.len() == 1 { "is" } else { "are" }
@@ -235,142 +232,4 @@ fn missing_in_apps(pod: &Pod<'_>, record: &Record) -> Vec<String> {
         }
     }
     gone
-}
-
-/// Renders the Pod as if nothing had been injected, and holds what `candidate` adds there against the Pod as it is.
-pub(crate) fn verify(
-    candidate: &Candidate,
-    draft: &Draft<'_>,
-    context: &Context<'_>,
-) -> Result<Record, Problem> {
-    let instance = candidate.instance.to_string();
-    let different = |what: String| {
-        Problem::new(
-            Reason::NotAsRequired,
-            format!(
-                "`{instance}` is required, and {what}: take everything out with `outrigger uninject`, or remove annotation `{}` and what it records",
-                keys::STATUS
-            ),
-        )
-    };
-    let mut base = draft.pod.value().clone();
-    super::uninject(&mut base).map_err(different)?;
-    let bytes = base.to_string();
-    let fresh = Pod::read(bytes.as_bytes()).map_err(|error| different(error.to_string()))?;
-    let rendered = super::afresh(&fresh, context, &draft.carried);
-    let Some(added) = rendered
-        .additions
-        .iter()
-        .find(|added| added.instance == candidate.instance)
-    else {
-        return Err(different(
-            "it cannot be injected into this Pod afresh".to_owned(),
-        ));
-    };
-    match absent(draft.pod, added) {
-        None => Ok(added.record.clone()),
-        Some(what) => Err(different(format!("{what} is not as it would be injected"))),
-    }
-}
-
-/// The first addition that the Pod does not contain.
-fn absent(pod: &Pod<'_>, added: &Additions) -> Option<String> {
-    let whole = pod.value();
-    let list = |field: &str| {
-        whole
-            .get("spec")
-            .and_then(|spec| spec.get(field))
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-    };
-    let there = |field: &str, wanted: &Value| {
-        list(field)
-            .any(|item| item.get("name") == wanted.get("name") && contain::contains(item, wanted))
-    };
-    let name = |value: &Value| {
-        value
-            .get("name")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    if let Some(container) = added
-        .containers
-        .iter()
-        .find(|container| !there(container.list.field(), &container.value))
-    {
-        return Some(format!("container `{}`", name(&container.value)));
-    }
-    if let Some(volume) = added
-        .volumes
-        .iter()
-        .find(|volume| !there("volumes", volume))
-    {
-        return Some(format!("volume `{}`", name(volume)));
-    }
-    if let Some(secret) = added
-        .image_pull_secrets
-        .iter()
-        .find(|secret| !there("imagePullSecrets", secret))
-    {
-        return Some(format!("image pull secret `{}`", name(secret)));
-    }
-    if let Some((key, _)) = added
-        .annotations
-        .iter()
-        .find(|(key, value)| pod.annotation(key).as_deref() != Some(value))
-    {
-        return Some(format!("annotation `{key}`"));
-    }
-    if let Some((key, _)) = added
-        .labels
-        .iter()
-        .find(|(key, value)| pod.label(key).as_deref() != Some(value))
-    {
-        return Some(format!("label `{key}`"));
-    }
-    let files = &added.record.files;
-    let key = |file: &String| file_key(&added.instance.to_string(), file);
-    if let Some(file) = files.iter().find(|(file, hash)| {
-        pod.annotation(&key(file))
-            .is_none_or(|text| crate::hash::of_text(&text) != **hash)
-    }) {
-        return Some(format!("annotation `{}`", key(file.0)));
-    }
-    for app in &added.apps {
-        let field = if app.slot.list == List::Init {
-            "initContainers"
-        } else {
-            "containers"
-        };
-        // Containers are found by name: whoever added one in between has shifted the index.
-        let fresh_name = added
-            .record
-            .env
-            .keys()
-            .chain(added.record.mounts.keys())
-            .find(|container| {
-                list(field).any(|item| {
-                    name(item) == **container
-                        && (!contains_all(item, "env", &app.env)
-                            || !contains_all(item, "volumeMounts", &app.mounts))
-                })
-            });
-        if let Some(container) = fresh_name {
-            return Some(format!("what it gives container `{container}`"));
-        }
-    }
-    None
-}
-
-fn contains_all(container: &Value, field: &str, wanted: &[Value]) -> bool {
-    let mut actual = serde_json::Map::new();
-    actual.insert(
-        field.to_owned(),
-        container.get(field).cloned().unwrap_or_default(),
-    );
-    let mut expected = serde_json::Map::new();
-    expected.insert(field.to_owned(), Value::Array(wanted.to_vec()));
-    contain::contains(&Value::Object(actual), &Value::Object(expected))
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::decision::Reason;
 use super::draft::{Additions, Draft, ports};
 use super::problem::Problem;
+use super::status::Record;
 use crate::names::label_value;
 use crate::text::excerpt;
 
@@ -19,7 +20,10 @@ const MAX_ANNOTATIONS: usize = 256 * 1024;
 /// Holds the additions against the rules, each container by itself first, then the Pod as a whole.
 pub(crate) fn check(draft: &Draft<'_>, additions: &Additions) -> Result<(), Problem> {
     for container in &additions.containers {
-        container::rules(&container.value, draft.pod, additions).map_err(invalid)?;
+        container::rules(&container.value, draft, additions).map_err(invalid)?;
+    }
+    for app in &additions.apps {
+        container::app_rules(app).map_err(invalid)?;
     }
     ports_are_free(draft, additions)?;
     for volume in &additions.volumes {
@@ -173,7 +177,16 @@ fn annotations_fit(draft: &Draft<'_>, additions: &Additions) -> Result<(), Probl
         .map(|added| size(&added.annotations))
         .sum::<usize>()
         + size(&additions.annotations);
-    // A raw string is never shorter than its text, and a status never shorter than its records: an upper bound first.
+    // An upper bound first: a raw string is never shorter than its text, and the status is its records and what stands between.
+    let record = |record: &Record| {
+        serde_json::to_string(record).map_or(0, |text| text.len()) + 2 * crate::names::MAX_LABEL
+    };
+    let records: usize = draft
+        .additions
+        .iter()
+        .map(|added| record(&added.record))
+        .sum::<usize>()
+        + record(&additions.record);
     let raw: usize = draft
         .pod
         .metadata
@@ -182,7 +195,7 @@ fn annotations_fit(draft: &Draft<'_>, additions: &Additions) -> Result<(), Probl
         .flat_map(|pairs| pairs.iter())
         .map(|(key, raw)| key.len() + raw.get().len())
         .sum();
-    if raw + added + 16 * 1024 <= MAX_ANNOTATIONS {
+    if raw + added + records + 1024 <= MAX_ANNOTATIONS {
         return Ok(());
     }
     let there: usize = draft

@@ -23,6 +23,8 @@ pub(super) struct Claims<'a> {
     pub(super) namespace: Option<(Key, Wish)>,
     pub(super) cluster_bindings: Vec<&'a Binding>,
     pub(super) namespace_bindings: Vec<&'a Binding>,
+    /// Conditions that could not be evaluated and count as a match, for people.
+    pub(super) unsure: Vec<String>,
 }
 
 /// The injection label.
@@ -33,6 +35,13 @@ pub(super) enum Label {
     None,
 }
 
+/// The injection label of the Pod and of its namespace.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Labels {
+    pub(super) pod: Label,
+    pub(super) namespace: Label,
+}
+
 impl<'a> Claims<'a> {
     pub(super) fn bindings(&self) -> impl Iterator<Item = &'a Binding> {
         self.cluster_bindings
@@ -41,70 +50,80 @@ impl<'a> Claims<'a> {
             .copied()
     }
 
+    /// Bindings that count in `mode`.
     pub(super) fn enforced(&self, mode: Mode) -> impl Iterator<Item = &'a Binding> {
         self.bindings().filter(move |binding| counts(binding, mode))
     }
 
-    pub(super) fn sources(&self, mode: Mode) -> Vec<Source> {
-        let bindings = self.enforced(mode).map(Source::binding);
+    /// True if anybody but a binding in mode Audit says something.
+    pub(super) fn says_something(&self) -> bool {
+        self.pod.is_some()
+            || self.namespace.is_some()
+            || self.enforced(Mode::Enforce).next().is_some()
+    }
+
+    /// Who says something, the strongest last.
+    pub(super) fn sources(&self, mode: Mode, labels: Labels) -> Vec<Source> {
+        let (required, offering): (Vec<_>, Vec<_>) = self
+            .enforced(mode)
+            .partition(|binding| binding.is_required());
+        let bindings = |bindings: Vec<&'a Binding>| bindings.into_iter().map(Source::binding);
         let namespace = self
             .namespace
             .iter()
             .map(|(key, _)| Source::Namespace(key.text()));
         let pod = self.pod.iter().map(|(key, _)| Source::Pod(key.text()));
-        bindings.chain(namespace).chain(pod).collect()
+        let offers: Vec<_> = if labels.namespace == Label::Enabled {
+            bindings(offering).chain(namespace).collect()
+        } else {
+            namespace.chain(bindings(offering)).collect()
+        };
+        offers
+            .into_iter()
+            .chain(pod)
+            .chain(bindings(required))
+            .collect()
     }
 
-    /// The pattern, looked up from where the strongest claim stands: no tenant can shadow what the platform requires.
+    /// What the namespace itself offers; nothing unless it is enabled.
+    fn offered_here(&self, labels: Labels) -> bool {
+        labels.namespace == Label::Enabled
+            && (self.namespace.is_some() || !self.namespace_bindings.is_empty())
+    }
+
+    /// The pattern, looked up from where the strongest claim stands: no tenant can shadow what the platform binds.
     pub(super) fn pattern(
         &self,
         instance: &Instance,
-        reason: Reason,
         mode: Mode,
+        labels: Labels,
         context: &Context<'_>,
     ) -> Option<Arc<Pattern>> {
-        let here = &context.namespace.name;
         let find = |namespace: &str| context.catalog.find(&instance.pattern, namespace).cloned();
-        if reason == Reason::Required
-            && let Some(binding) = self.enforced(mode).find(|binding| binding.is_required())
-        {
+        if let Some(binding) = self.enforced(mode).find(|binding| binding.is_required()) {
             return find(&binding.namespace);
         }
-        let in_namespace =
-            self.pod.is_some() || self.namespace.is_some() || !self.namespace_bindings.is_empty();
-        find(if in_namespace {
-            here
+        let here =
+            self.pod.is_some() || self.offered_here(labels) || self.cluster_bindings.is_empty();
+        find(if here {
+            &context.namespace.name
         } else {
             &context.catalog.home
         })
     }
 
-    pub(super) fn wrong_role(&self, pattern: &Pattern) -> Option<String> {
-        let keys = self.pod.iter().chain(&self.namespace).map(|(key, _)| key);
-        let wrong = keys.into_iter().find(|key| key.role != pattern.spec.role)?;
-        let right = Key {
-            role: pattern.spec.role,
-            ..wrong.clone()
-        };
-        Some(format!(
-            "annotation `{}`: `{}` is of the role `{}`: write `{}`",
-            wrong.text(),
-            pattern.name,
-            pattern.spec.role,
-            right.text()
-        ))
-    }
-
     /// Parameters by layer, lowest first. Under a Required binding, layers above it keep only what it lets them set.
+    /// What a namespace offers counts only where it is enabled.
     pub(super) fn layers(
         &self,
         pattern: &Pattern,
         mode: Mode,
-        pod_label: Label,
+        labels: Labels,
         context: &Context<'_>,
         warnings: &mut Vec<String>,
     ) -> Vec<Layer> {
         let here = &context.namespace.name;
+        let enabled = labels.namespace == Label::Enabled;
         let mut stack = Stack {
             pattern,
             context,
@@ -115,11 +134,10 @@ impl<'a> Claims<'a> {
         for bindings in [&self.cluster_bindings, &self.namespace_bindings] {
             // Bindings of one namespace do not limit each other: by name, the later one wins.
             let below = limits.clone();
-            for binding in bindings
-                .iter()
-                .copied()
-                .filter(|binding| counts(binding, mode))
-            {
+            for binding in bindings.iter().copied().filter(|binding| {
+                counts(binding, mode)
+                    && (binding.is_required() || binding.namespace != *here || enabled)
+            }) {
                 stack.push(
                     Source::binding(binding),
                     &binding.namespace,
@@ -139,6 +157,7 @@ impl<'a> Claims<'a> {
             .map(|(key, wish)| (Source::Pod(key.text()), wish));
         for (source, wish) in namespace.into_iter().chain(pod) {
             match (wish, limits.first()) {
+                (Wish::Ask(_), _) if !enabled && matches!(source, Source::Namespace(_)) => {}
                 (Wish::Ask(params), _) => stack.push(source, here, params, &limits),
                 (Wish::Decline, Some(limit)) => stack.warnings.push(format!(
                     "{source} declines `{}`, which {} requires",
@@ -148,7 +167,7 @@ impl<'a> Claims<'a> {
                 (Wish::Decline, None) => {}
             }
         }
-        if let (Label::Disabled, Some(limit)) = (pod_label, limits.first()) {
+        if let (Label::Disabled, Some(limit)) = (labels.pod, limits.first()) {
             stack.warnings.push(format!(
                 "the label `{}: {}` does not keep out `{}`, which {} requires",
                 keys::INJECTION,
@@ -159,6 +178,21 @@ impl<'a> Claims<'a> {
         }
         stack.layers
     }
+}
+
+/// The sentence for a key whose role is not the pattern's.
+pub(super) fn wrong_role(key: &Key, pattern: &Pattern) -> String {
+    let right = Key {
+        role: pattern.spec.role,
+        ..key.clone()
+    };
+    format!(
+        "annotation `{}`: `{}` is of the role `{}`: write `{}`",
+        key.text(),
+        pattern.name,
+        pattern.spec.role,
+        right.text()
+    )
 }
 
 /// All bindings count for an audit, else those in mode Enforce.
@@ -185,13 +219,38 @@ pub(super) fn pod_claims(
         let read = wish::key(key, context).and_then(|(instance, parsed)| match pod::string(raw) {
             Some(value) => Ok((instance, parsed, wish::wish(key, &value)?)),
             None => Err(format!(
-                "annotation `{key}` is not a string: put `{}` in quotes",
+                "annotation `{key}` is `{}`, expected a string: put single quotes around it",
                 excerpt(raw.get(), 60)
             )),
         });
         match read {
             Ok((instance, parsed, wish)) => {
-                claims.entry(instance).or_default().pod = Some((parsed, wish))
+                let claim = claims.entry(instance).or_default();
+                match claim.pod.take() {
+                    None => claim.pod = Some((parsed, wish)),
+                    // Two roles for one instance: at most one is the pattern's.
+                    Some(earlier) => {
+                        let pattern = context
+                            .catalog
+                            .find(earlier.0.pattern(), &context.namespace.name);
+                        let (right, wrong) =
+                            if pattern.is_some_and(|pattern| pattern.spec.role == parsed.role) {
+                                ((parsed, wish), earlier.0)
+                            } else {
+                                (earlier, parsed)
+                            };
+                        claim.pod = Some(right);
+                        if let Some(pattern) = pattern {
+                            let sentence = wrong_role(&wrong, pattern);
+                            plan.settled.push(Decision::denied(
+                                &wrong.text(),
+                                Source::Pod(wrong.text()),
+                                Reason::WrongRole,
+                                sentence,
+                            ));
+                        }
+                    }
+                }
             }
             Err(sentence) => plan.settled.push(Decision::denied(
                 key,
@@ -216,8 +275,18 @@ pub(super) fn namespace_claims(
         match wish::key(key, context)
             .and_then(|(instance, parsed)| Ok((instance, parsed, wish::wish(key, value)?)))
         {
+            // Of two roles for one instance the pattern's own counts.
             Ok((instance, parsed, wish)) => {
-                claims.entry(instance).or_default().namespace = Some((parsed, wish))
+                let claim = claims.entry(instance).or_default();
+                let fits = |key: &Key| {
+                    context
+                        .catalog
+                        .find(&key.instance, &context.namespace.name)
+                        .is_none_or(|pattern| pattern.spec.role == key.role)
+                };
+                if claim.namespace.is_none() || fits(&parsed) {
+                    claim.namespace = Some((parsed, wish));
+                }
             }
             Err(sentence) => {
                 let mut decision = Decision::new(
@@ -259,6 +328,12 @@ pub(super) fn injection_label(pod: &Pod<'_>, plan: &mut Plan) -> Label {
     }
 }
 
+/// The label's value on the namespace, if it is neither of the two that mean something.
+pub(super) fn odd_namespace_label<'a>(context: &Context<'a>) -> Option<&'a str> {
+    let value = context.namespace.labels.get(keys::INJECTION)?;
+    (value != keys::ENABLED && value != keys::DISABLED).then_some(value)
+}
+
 pub(super) fn namespace_label(context: &Context<'_>) -> Label {
     match context
         .namespace
@@ -272,29 +347,44 @@ pub(super) fn namespace_label(context: &Context<'_>) -> Label {
     }
 }
 
-/// Selectors first: they reject most bindings for the price of a few comparisons. A condition that fails to evaluate counts as a
-/// match for Required, so that nobody escapes by breaking it, and as none for Default.
+/// `None` if the binding is not for this Pod, else which of its conditions could not be evaluated.
+///
+/// Selectors first: they reject most bindings for the price of a few comparisons. A condition that fails counts as a match for
+/// Required, so that nobody escapes by breaking it, and as none for Default.
 pub(super) fn matches(
     binding: &Binding,
     pod: &Pod<'_>,
     context: &Context<'_>,
     subject: &Subject<'_>,
-) -> bool {
+) -> Option<Vec<String>> {
     let target = &binding.spec.target;
     let namespace = target
         .namespace_selector
         .as_ref()
         .is_none_or(|selector| selector.matches(|key| namespace_value(context, key)));
-    namespace
-        && target
+    if !namespace
+        || !target
             .pod_selector
             .as_ref()
             .is_none_or(|selector| selector.matches(|key| pod.label(key)))
-        && binding.conditions.iter().all(|condition| {
-            subject
-                .satisfies(condition)
-                .unwrap_or(binding.is_required())
-        })
+    {
+        return None;
+    }
+    let mut unsure = Vec::new();
+    for condition in &binding.conditions {
+        match subject.satisfies(condition) {
+            Some(true) => {}
+            None if binding.is_required() => {
+                unsure.push(format!(
+                    "condition `{}` of {} fails on this Pod, which counts as a match",
+                    condition.name,
+                    Source::binding(binding)
+                ));
+            }
+            _ => return None,
+        }
+    }
+    Some(unsure)
 }
 
 /// A namespace's label; the one that names it is always there in a cluster, and here too.

@@ -66,15 +66,49 @@ fn key(field: &str) -> Option<&'static str> {
     }
 }
 
-/// What Go's encoder leaves out. A pointer to false is kept, so `allowPrivilegeEscalation: false` is never "empty".
+/// What Go's encoder leaves out (`omitempty`). A pointer is kept whatever it points to, so `allowPrivilegeEscalation: false` and
+/// `runAsUser: 0` are never "empty".
 fn is_empty(value: &Value, field: &str) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
+        Value::Object(map) => {
+            map.is_empty()
+                && matches!(
+                    field,
+                    "limits" | "requests" | "resources" | "annotations" | "labels"
+                )
+        }
         Value::Bool(false) => matches!(field, "readOnly" | "stdin" | "stdinOnce" | "tty"),
-        _ => false,
+        Value::Number(number) => {
+            let omitted = [
+                "initialDelaySeconds",
+                "timeoutSeconds",
+                "periodSeconds",
+                "successThreshold",
+                "failureThreshold",
+                "hostPort",
+            ];
+            number.as_i64() == Some(0) && omitted.contains(&field)
+        }
+        Value::Bool(true) => false,
     }
+}
+
+/// True if the two say the same, but for what the API server fills in. For entries of `env` and `volumeMounts`.
+#[must_use]
+pub(crate) fn same(actual: &Value, wanted: &Value) -> bool {
+    let mut bare = actual.clone();
+    if let Some(Value::Object(reference)) = bare.pointer_mut("/valueFrom/fieldRef")
+        && reference
+            .get("apiVersion")
+            .is_some_and(|version| version == "v1")
+        && wanted.pointer("/valueFrom/fieldRef/apiVersion").is_none()
+    {
+        reference.shift_remove("apiVersion");
+    }
+    contains(actual, wanted) && contains(wanted, &bare)
 }
 
 fn same_amount(there: &str, value: &str) -> bool {

@@ -26,9 +26,10 @@ use std::sync::Arc;
 
 use super::Context;
 use super::claims::{
-    Claims, Label, counts, injection_label, matches, namespace_claims, namespace_label, pod_claims,
+    Claims, Label, Labels, counts, injection_label, matches, namespace_claims, namespace_label,
+    odd_namespace_label, pod_claims, wrong_role,
 };
-use super::decision::{Decision, Reason};
+use super::decision::{Decision, Reason, Source};
 use super::wish::Wish;
 use crate::binding::{Binding, Mode};
 use crate::catalog::Place;
@@ -37,7 +38,7 @@ use crate::keys;
 use crate::names::Instance;
 use crate::pattern::{Os, Pattern};
 use crate::pod::Pod;
-use crate::text::suggestion;
+use crate::text::{excerpt, suggestion};
 
 /// How strongly a candidate is wanted; what cannot be done is a denial for the first two and a skip for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub(crate) enum Force {
 }
 
 /// An instance that is to be rendered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Candidate {
     pub(crate) instance: Instance,
     pub(crate) pattern: Arc<Pattern>,
@@ -69,33 +70,57 @@ pub(crate) struct Plan {
 pub(crate) fn decide(pod: &Pod<'_>, context: &Context<'_>) -> Plan {
     let mut plan = Plan::default();
     let mut claims: BTreeMap<Instance, Claims<'_>> = BTreeMap::new();
-    let pod_label = injection_label(pod, &mut plan);
+    let labels = Labels {
+        pod: injection_label(pod, &mut plan),
+        namespace: namespace_label(context),
+    };
     pod_claims(pod, context, &mut claims, &mut plan);
     namespace_claims(context, &mut claims, &mut plan);
     let subject = Subject::new(pod, context.namespace);
-    for binding in context.catalog.cluster_bindings() {
-        if matches(binding, pod, context, &subject) {
-            claims
-                .entry(binding.instance.clone())
-                .or_default()
-                .cluster_bindings
-                .push(binding);
+    let cluster = context.catalog.cluster_bindings();
+    let namespace = context.catalog.namespace_bindings(&context.namespace.name);
+    for (binding, is_cluster) in cluster
+        .iter()
+        .map(|binding| (binding, true))
+        .chain(namespace.iter().map(|binding| (binding, false)))
+    {
+        let Some(unsure) = matches(binding, pod, context, &subject) else {
+            continue;
+        };
+        let claims = claims.entry(binding.instance.clone()).or_default();
+        claims.unsure.extend(unsure);
+        if is_cluster {
+            &mut claims.cluster_bindings
+        } else {
+            &mut claims.namespace_bindings
         }
+        .push(binding);
     }
-    for binding in context.catalog.namespace_bindings(&context.namespace.name) {
-        if matches(binding, pod, context, &subject) {
-            claims
-                .entry(binding.instance.clone())
-                .or_default()
-                .namespace_bindings
-                .push(binding);
-        }
-    }
-    let labels = (pod_label, namespace_label(context));
     for (instance, claims) in claims {
-        resolve(instance, &claims, labels, pod, context, &mut plan);
+        resolve(instance, claims, labels, pod, context, &mut plan);
     }
     plan
+}
+
+/// Mirror Pods are shown in the API, not made by it: whatever they ask for is skipped.
+pub(crate) fn mirror(pod: &Pod<'_>) -> Vec<Decision> {
+    let keys = pod
+        .metadata
+        .annotations
+        .iter()
+        .flat_map(|annotations| annotations.iter())
+        .map(|(key, _)| key);
+    keys.filter(|key| keys::is_ours(key) && !super::wish::is_record(key))
+        .map(|key| {
+            let mut decision = Decision::new(
+                key.to_owned(),
+                vec![Source::Pod(key.to_owned())],
+                Reason::MirrorPod,
+            );
+            decision.skip(Reason::MirrorPod);
+            decision
+        })
+        .collect()
 }
 
 /// The inputs of the precedence table.
@@ -153,76 +178,54 @@ fn judge(facts: Facts) -> Reason {
 /// Applies the table to one instance.
 fn resolve(
     instance: Instance,
-    claims: &Claims<'_>,
-    labels: (Label, Label),
+    mut claims: Claims<'_>,
+    labels: Labels,
     pod: &Pod<'_>,
     context: &Context<'_>,
     plan: &mut Plan,
 ) {
-    let enforced = judge(facts(claims, labels, Mode::Enforce));
-    let audited = claims
-        .bindings()
-        .any(|binding| binding.spec.mode == Mode::Audit);
-    let says_something = claims.pod.is_some()
-        || claims.namespace.is_some()
-        || claims
-            .bindings()
-            .any(|binding| binding.spec.mode == Mode::Enforce);
-    let (reason, mode) = if audited && !enforced.injects() {
-        let tried = judge(facts(claims, labels, Mode::Audit));
-        match (tried.injects(), says_something) {
-            (true, _) => (tried, Mode::Audit),
-            (false, true) => (enforced, Mode::Enforce),
-            (false, false) => (tried, Mode::Enforce),
-        }
-    } else {
-        (enforced, Mode::Enforce)
-    };
-    let sources = claims.sources(mode);
-    let Some(pattern) = claims.pattern(&instance, reason, mode, context) else {
-        let known = context.catalog.patterns(&context.namespace.name);
-        let near = suggestion(
-            &instance.pattern,
-            known.iter().map(|pattern| pattern.name.as_str()),
-        );
-        let mut decision = Decision::new(instance.to_string(), sources, Reason::UnknownPattern);
-        let whence = decision.whence();
-        decision.sentence = if near.is_empty() {
-            format!(
-                "{whence}: there is no pattern `{}`; `outrigger catalog list` shows those there are",
-                instance.pattern
-            )
-        } else {
-            format!("{whence}: there is no pattern `{}`{near}", instance.pattern)
-        };
-        decision.settle(force_of(claims, mode, labels.0));
+    let (reason, mode) = outcome(&claims, labels);
+    let mut decision = Decision::new(instance.to_string(), claims.sources(mode, labels), reason);
+    let Some(pattern) = claims.pattern(&instance, mode, labels, context) else {
+        decision.reason = Reason::UnknownPattern;
+        decision.sentence = unknown(&instance, &decision, context);
+        decision.settle(force_of(&claims, mode, labels.pod));
         plan.settled.push(decision);
         return;
     };
-    let mut decision = Decision::new(instance.to_string(), sources, reason);
     decision.describe(&pattern);
-    if let Some(sentence) = claims.wrong_role(&pattern) {
-        decision.reason = Reason::WrongRole;
-        decision.sentence = sentence;
-        decision.settle(force_of(claims, mode, labels.0));
-        plan.settled.push(decision);
-        return;
-    }
-    if let Some(reason) = unsuitable(pod, &pattern) {
-        decision.skip(reason);
-        plan.settled.push(decision);
-        return;
-    }
-    if !reason.injects() {
-        decision.skip(reason);
-        if reason == Reason::OptedOut && matches!(claims.pod, Some((_, Wish::Ask(_)))) {
-            decision.warnings.push(format!(
-                "`{instance}` is asked for, but the label `{}: {}` opts the Pod out",
-                keys::INJECTION,
-                keys::DISABLED
-            ));
+    if let Some((key, _)) = claims
+        .namespace
+        .take_if(|(key, _)| key.role != pattern.spec.role)
+    {
+        // The namespace's mistake stops nobody: it is told, and the others' claims stand.
+        let mut offer = Decision::new(
+            key.text(),
+            vec![Source::Namespace(key.text())],
+            Reason::WrongRole,
+        );
+        offer.sentence = wrong_role(&key, &pattern);
+        offer.settle(Force::Offered);
+        plan.settled.push(offer);
+        if claims.says_something() || claims.bindings().next().is_some() {
+            resolve(instance, claims, labels, pod, context, plan);
         }
+        return;
+    }
+    if let Some((key, _)) = claims
+        .pod
+        .as_ref()
+        .filter(|(key, _)| key.role != pattern.spec.role)
+    {
+        decision.reason = Reason::WrongRole;
+        decision.sentence = wrong_role(key, &pattern);
+        decision.settle(force_of(&claims, mode, labels.pod));
         plan.settled.push(decision);
+        return;
+    }
+    if let Some(reason) = unsuitable(pod, &pattern).or((!reason.injects()).then_some(reason)) {
+        plan.settled
+            .push(skipped(decision, reason, &claims, context));
         return;
     }
     let force = match (mode, reason) {
@@ -231,7 +234,8 @@ fn resolve(
         (_, Reason::Asked) => Force::Asked,
         _ => Force::Offered,
     };
-    decision.layers = claims.layers(&pattern, mode, labels.0, context, &mut decision.warnings);
+    decision.warnings.append(&mut claims.unsure);
+    decision.layers = claims.layers(&pattern, mode, labels, context, &mut decision.warnings);
     plan.candidates.push(Candidate {
         instance,
         pattern,
@@ -240,16 +244,80 @@ fn resolve(
     });
 }
 
-/// A Pod that no pattern, or not this one, can be for.
-fn unsuitable(pod: &Pod<'_>, pattern: &Pattern) -> Option<Reason> {
-    if pod
-        .metadata
-        .annotations
-        .as_ref()
-        .is_some_and(|annotations| annotations.has(keys::MIRROR))
-    {
-        return Some(Reason::MirrorPod);
+/// The table's result, and whether only bindings in mode Audit lead to it.
+fn outcome(claims: &Claims<'_>, labels: Labels) -> (Reason, Mode) {
+    let enforced = judge(facts(claims, labels, Mode::Enforce));
+    let audited = claims
+        .bindings()
+        .any(|binding| binding.spec.mode == Mode::Audit);
+    if enforced.injects() || !audited {
+        return (enforced, Mode::Enforce);
     }
+    let tried = judge(facts(claims, labels, Mode::Audit));
+    match (tried.injects(), claims.says_something()) {
+        (true, _) => (tried, Mode::Audit),
+        (false, true) => (enforced, Mode::Enforce),
+        (false, false) => (tried, Mode::Enforce),
+    }
+}
+
+fn unknown(instance: &Instance, decision: &Decision, context: &Context<'_>) -> String {
+    let known = context.catalog.patterns(&context.namespace.name);
+    let near = suggestion(
+        &instance.pattern,
+        known.iter().map(|pattern| pattern.name.as_str()),
+    );
+    let whence = decision.whence();
+    if near.is_empty() {
+        format!(
+            "{whence}: there is no pattern `{}`; `outrigger catalog list` shows those there are",
+            instance.pattern
+        )
+    } else {
+        format!("{whence}: there is no pattern `{}`{near}", instance.pattern)
+    }
+}
+
+/// A candidate that is not wanted, or not for this Pod.
+fn skipped(
+    mut decision: Decision,
+    reason: Reason,
+    claims: &Claims<'_>,
+    context: &Context<'_>,
+) -> Decision {
+    decision.skip(reason);
+    let asked = matches!(claims.pod, Some((_, Wish::Ask(_))));
+    match (reason, odd_namespace_label(context)) {
+        (Reason::OptedOut, _) if asked => decision.warnings.push(format!(
+            "`{}` is asked for, but the label `{}: {}` opts the Pod out",
+            decision.instance,
+            keys::INJECTION,
+            keys::DISABLED
+        )),
+        (Reason::WindowsPod | Reason::LinuxPod, _) if asked => decision.warnings.push(format!(
+            "`{}` is asked for, but {}",
+            decision.instance, decision.sentence
+        )),
+        (Reason::NamespaceNotEnabled, Some(odd)) => {
+            decision.sentence = format!(
+                "the namespace offers it, but its label `{}` is `{}`, expected `{}` or `{}`",
+                keys::INJECTION,
+                excerpt(odd, 40),
+                keys::ENABLED,
+                keys::DISABLED
+            );
+            decision.warnings.push(format!(
+                "`{}` is not injected: {}",
+                decision.instance, decision.sentence
+            ));
+        }
+        _ => {}
+    }
+    decision
+}
+
+/// A Pod of another operating system.
+fn unsuitable(pod: &Pod<'_>, pattern: &Pattern) -> Option<Reason> {
     match (pod.is_windows(), pattern.spec.os) {
         (true, Os::Linux) => Some(Reason::WindowsPod),
         (false, Os::Windows) => Some(Reason::LinuxPod),
@@ -272,14 +340,14 @@ fn force_of(claims: &Claims<'_>, mode: Mode, pod_label: Label) -> Force {
     }
 }
 
-fn facts(claims: &Claims<'_>, (pod_label, namespace_label): (Label, Label), mode: Mode) -> Facts {
+fn facts(claims: &Claims<'_>, labels: Labels, mode: Mode) -> Facts {
     let acts = |bindings: &[&Binding]| bindings.iter().any(|binding| counts(binding, mode));
     Facts {
         required: claims.enforced(mode).any(Binding::is_required),
-        pod_disabled: pod_label == Label::Disabled,
+        pod_disabled: labels.pod == Label::Disabled,
         pod: claims.pod.as_ref().map(|(_, wish)| wish.asks()),
-        namespace_enabled: namespace_label == Label::Enabled,
-        namespace_disabled: namespace_label == Label::Disabled,
+        namespace_enabled: labels.namespace == Label::Enabled,
+        namespace_disabled: labels.namespace == Label::Disabled,
         namespace: claims.namespace.as_ref().map(|(_, wish)| wish.asks()),
         namespace_binding: acts(&claims.namespace_bindings),
         cluster_binding: acts(&claims.cluster_bindings),

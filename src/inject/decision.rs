@@ -10,6 +10,9 @@ use super::status::Record;
 use crate::binding::{Binding, Enforcement, Mode};
 use crate::pattern::{Pattern, Role};
 
+/// Longest sentence, in characters: values are cut where they are quoted, this is for what slips through.
+const MAX_SENTENCE: usize = 2000;
+
 /// What happened to a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -288,6 +291,15 @@ impl Decision {
             verdict: Verdict::Denied,
             sentence,
             ..Self::new(name.to_owned(), vec![source], reason)
+        }
+    }
+
+    /// Makes sure that no sentence can forge a line of a log, whatever a user's value holds.
+    pub(crate) fn tidy(&mut self) {
+        for text in std::iter::once(&mut self.sentence).chain(&mut self.warnings) {
+            if text.len() > MAX_SENTENCE || text.contains(char::is_control) {
+                *text = crate::text::excerpt(text, MAX_SENTENCE);
+            }
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Draft<'p> {
     /// What the status records, with the rank of each pattern that is still known.
     pub(crate) carried: Status,
     pub(crate) ranks: BTreeMap<String, i32>,
+    /// At load there is no Pod yet: every type is checked, and a volume that a parameter names is taken to be there.
+    pub(crate) trial: bool,
 }
 
 /// What one instance adds.
@@ -42,6 +44,7 @@ pub(crate) struct Additions {
 #[derive(Debug)]
 pub(crate) struct AppAdditions {
     pub(crate) slot: Slot,
+    pub(crate) container: String,
     pub(crate) env: Vec<Value>,
     pub(crate) mounts: Vec<Value>,
 }
@@ -52,6 +55,7 @@ pub(crate) struct Takeover {
     pub(crate) origin: Origin,
     pub(crate) holder: Holder,
     pub(crate) listen: i64,
+    pub(crate) upstream: i64,
 }
 
 impl<'p> Draft<'p> {
@@ -61,6 +65,7 @@ impl<'p> Draft<'p> {
             additions: Vec::new(),
             carried,
             ranks: BTreeMap::new(),
+            trial: false,
         }
     }
 
@@ -96,6 +101,14 @@ impl<'p> Draft<'p> {
             List::Regular => self.pod.spec.containers.get(slot.index),
             List::Init => self.pod.spec.init_containers.as_ref()?.get(slot.index),
         }
+    }
+
+    /// True where the Pod has resources of its own, for all its containers (KEP-2837).
+    pub(crate) fn has_pod_resources(&self) -> bool {
+        self.pod
+            .spec
+            .resources
+            .is_some_and(|raw| !matches!(raw.get().trim(), "null" | "{}"))
     }
 
     /// Every declared port number, the Pod's and the additions'.
@@ -173,16 +186,15 @@ impl<'p> Draft<'p> {
             .pod
             .containers()
             .filter(|(_, container)| record.containers.iter().any(|name| *name == container.name));
-        own.find_map(|(slot, container)| {
-            Some((
-                slot,
-                container
-                    .ports
-                    .iter()
-                    .flatten()
-                    .position(|port| port.container_port == number)?,
-            ))
-        })
+        own.find_map(|(slot, container)| Some((slot, tcp_port(container, number)?)))
+    }
+
+    /// Where the app declares the port.
+    pub(crate) fn app_port(&self, origin: &Origin) -> Option<(Slot, usize)> {
+        let (slot, app) = self
+            .apps()
+            .find(|(_, container)| container.name == origin.container.as_str())?;
+        Some((slot, tcp_port(app, origin.port)?))
     }
 
     /// The name that an app's port had before it was taken over.
@@ -201,14 +213,18 @@ impl<'p> Draft<'p> {
     pub(crate) fn commit(&mut self, additions: Additions) {
         if let Some(Takeover {
             holder: Holder::Added(index),
+            origin,
             ..
-        }) = additions.takeover
-            && let Some(Value::Object(port)) = self
-                .additions
-                .get_mut(index)
-                .and_then(|added| first_port(&mut added.containers))
+        }) = &additions.takeover
+            && origin.name.is_some()
+            && let Some(inner) = self.additions.get_mut(*index)
         {
-            port.shift_remove("name");
+            inner
+                .containers
+                .iter_mut()
+                .find(|container| ports(&container.value).next().is_some())
+                .into_iter()
+                .for_each(lose_name);
         }
         self.additions.push(additions);
     }
@@ -226,35 +242,30 @@ impl<'p> Draft<'p> {
 }
 
 impl Takeover {
+    /// What uninject has to give back to the app, and how the chain runs.
     pub(crate) fn record(&self, draft: &Draft<'_>) -> Interposed {
         let Self {
             origin,
             holder,
             listen,
+            upstream,
         } = self;
-        let upstream = match holder {
-            Holder::Added(index) => draft
-                .additions
-                .get(*index)
-                .and_then(|added| added.takeover.as_ref())
-                .map_or(origin.port, |inner| inner.listen),
-            Holder::Carried { slot, index } => draft
-                .container(*slot)
-                .and_then(|container| container.ports.as_ref()?.get(*index))
-                .map_or(origin.port, |port| port.container_port),
-            Holder::App { .. } | Holder::Undeclared => origin.port,
-        };
-        let probes = if let Holder::App { probes, .. } = holder {
-            probes.clone()
-        } else {
-            Vec::new()
+        let probes = match holder {
+            Holder::Standing { slot, probes, .. }
+                if draft
+                    .container(*slot)
+                    .is_some_and(|app| app.name == origin.container) =>
+            {
+                probes.clone()
+            }
+            _ => Vec::new(),
         };
         Interposed {
             container: origin.container.clone(),
             port: origin.port,
             name: origin.name.clone(),
             listen: *listen,
-            upstream,
+            upstream: *upstream,
             probes,
         }
     }
@@ -267,6 +278,50 @@ pub(crate) fn ports(container: &Value) -> impl Iterator<Item = &Value> {
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
+}
+
+/// Where a container declares a TCP port of that number.
+fn tcp_port(container: &Container<'_>, number: i64) -> Option<usize> {
+    container
+        .ports
+        .iter()
+        .flatten()
+        .position(|port| port.container_port == number && port.protocol() == "TCP")
+}
+
+/// Takes the name off the container's first port; its own probes and hooks that used it get the number.
+fn lose_name(container: &mut NewContainer) {
+    let Some(Value::Object(port)) = container
+        .value
+        .get_mut("ports")
+        .and_then(|ports| ports.get_mut(0))
+    else {
+        return;
+    };
+    let (Some(name), Some(number)) = (
+        port.shift_remove("name"),
+        port.get("containerPort").cloned(),
+    ) else {
+        return;
+    };
+    let handlers = [
+        "/startupProbe",
+        "/livenessProbe",
+        "/readinessProbe",
+        "/lifecycle/postStart",
+        "/lifecycle/preStop",
+    ];
+    for handler in handlers {
+        for action in ["httpGet", "tcpSocket"] {
+            if let Some(port) = container
+                .value
+                .pointer_mut(&format!("{handler}/{action}/port"))
+                && *port == name
+            {
+                *port = number.clone();
+            }
+        }
+    }
 }
 
 pub(crate) fn first_port(containers: &mut [NewContainer]) -> Option<&mut Value> {

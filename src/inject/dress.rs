@@ -3,14 +3,15 @@
 use serde_json::{Value, json};
 
 use super::decision::Reason;
+use super::draft::Draft;
 use super::problem::Problem;
 use super::render::Surroundings;
 use super::status::file_key;
 use crate::keys;
 use crate::names::Instance;
 use crate::pattern::{Fault, Pattern, plain};
-use crate::pod::{List, Pod};
-use crate::text::{and_list, excerpt, suggestion};
+use crate::pod::List;
+use crate::text::{excerpt, or_list, suggestion};
 
 /// How an instance's parts are called.
 pub(super) struct Naming<'a> {
@@ -31,7 +32,7 @@ impl<'a> Naming<'a> {
     }
 
     /// Renames what a mount names: the pattern's own volume, else one of the Pod's.
-    pub(super) fn mount(&self, mount: &mut Value, pod: &Pod<'_>) -> Result<(), Problem> {
+    pub(super) fn mount(&self, mount: &mut Value, draft: &Draft<'_>) -> Result<(), Problem> {
         let Some(Value::String(name)) = mount.get_mut("name") else {
             return Err(Problem::from(Fault::new(
                 "name",
@@ -51,13 +52,15 @@ impl<'a> Naming<'a> {
             return Ok(());
         }
         let volumes = || {
-            pod.spec
+            draft
+                .pod
+                .spec
                 .volumes
                 .iter()
                 .flatten()
                 .map(|volume| &*volume.name)
         };
-        if volumes().any(|volume| volume == name) {
+        if draft.trial || volumes().any(|volume| volume == name) {
             return Ok(());
         }
         let hint = suggestion(name, volumes());
@@ -103,7 +106,7 @@ pub(super) fn dress(
     list: List,
     first: bool,
     naming: &Naming<'_>,
-    pod: &Pod<'_>,
+    draft: &Draft<'_>,
     around: &Surroundings<'_>,
 ) -> Result<(), Problem> {
     let Value::Object(fields) = container else {
@@ -119,11 +122,7 @@ pub(super) fn dress(
     {
         *image = reroot(image, registry);
     }
-    if pod
-        .spec
-        .resources
-        .is_some_and(|raw| !matches!(raw.get().trim(), "null" | "{}"))
-    {
+    if draft.has_pod_resources() {
         fields.shift_remove("resources");
     }
     for field in ["args", "command"] {
@@ -143,6 +142,10 @@ pub(super) fn dress(
     if fields.get("env").is_some_and(|env| env == &json!([])) {
         fields.shift_remove("env");
     }
+    amounts(container);
+    let Value::Object(fields) = container else {
+        return Ok(());
+    };
     if naming.pattern.spec.native && list == List::Regular {
         fields.insert("restartPolicy".to_owned(), json!("Always"));
     }
@@ -165,9 +168,20 @@ pub(super) fn dress(
     }
     mounts.iter_mut().try_for_each(|mount| {
         naming
-            .mount(mount, pod)
+            .mount(mount, draft)
             .map_err(|problem| problem.under("volumeMounts"))
     })
+}
+
+/// Amounts of resources may be written as numbers; the API's are strings.
+fn amounts(container: &mut Value) {
+    for kind in ["/resources/requests", "/resources/limits"] {
+        let entries = container.pointer_mut(kind).and_then(Value::as_object_mut);
+        entries
+            .into_iter()
+            .flat_map(|entries| entries.values_mut())
+            .for_each(|amount| stringify(Some(amount)));
+    }
 }
 
 /// Numbers and booleans become strings where the API knows only strings.
@@ -192,6 +206,7 @@ fn reroot(image: &str, registry: &str) -> String {
 pub(super) fn apply_override(
     container: &mut Value,
     overrides: Option<&Value>,
+    draft: &Draft<'_>,
     pattern: &Pattern,
 ) -> Result<(), Problem> {
     let Some(overrides) = overrides else {
@@ -204,6 +219,9 @@ pub(super) fn apply_override(
             excerpt(&plain(overrides), 60)
         )));
     };
+    if overrides.contains_key("resources") && draft.has_pod_resources() {
+        return Err(wrong("`override.resources` does not go with the Pod's own `spec.resources`: the Pod's are for all its containers".to_owned()));
+    }
     for (field, value) in overrides {
         let allowed = &pattern.spec.overridable;
         if !allowed.contains(field) {
@@ -214,7 +232,7 @@ pub(super) fn apply_override(
                     if allowed.is_empty() {
                         "none".to_owned()
                     } else {
-                        and_list(known)
+                        or_list(known)
                     }
                 ),
                 near => near,
@@ -225,9 +243,15 @@ pub(super) fn apply_override(
                 pattern.name
             )));
         }
-        let slot = &mut container[field.as_str()];
-        merge_keyed(slot, value, field);
+        if value.is_null() {
+            container
+                .as_object_mut()
+                .and_then(|fields| fields.shift_remove(field));
+        } else {
+            merge_keyed(&mut container[field.as_str()], value, field);
+        }
     }
+    amounts(container);
     crate::pattern::check_container(container)
         .map_err(|fault| wrong(format!("`override.{}`: {}", fault.path, fault.message)))
 }

@@ -22,6 +22,9 @@ use crate::pattern::{Pattern, plain};
 use crate::pod::{Container, List, Slot};
 use crate::text::or_list;
 
+/// What a port is called that nobody has to name.
+const USUAL_NAME: &str = "http";
+
 /// Where an interposer sends what it lets through, and what it takes over.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
@@ -41,21 +44,20 @@ pub(crate) struct Origin {
     pub(crate) name: Option<String>,
 }
 
-/// Who stands in front.
+/// Who stands in front so far, and has to give the name up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Holder {
-    /// The app, at this container and index of its ports; the paths of probes that use the name.
-    App {
+    /// A container of the Pod, the app or an interposer of an earlier injection: the index of its port, and the paths of its probes
+    /// that use the name.
+    Standing {
         slot: Slot,
         index: usize,
         probes: Vec<String>,
     },
-    /// Nobody declared the port: there is nothing to take over.
-    Undeclared,
     /// An instance of this very patch, by its index among the additions.
     Added(usize),
-    /// An instance that was injected earlier: its container, and the index of its port.
-    Carried { slot: Slot, index: usize },
+    /// Nobody declares the port: there is no name to give up.
+    Undeclared,
 }
 
 /// Finds the port that `wanted`, a name or a number, means in the draft's Pod.
@@ -81,8 +83,12 @@ pub(crate) fn find(
             holder: Holder::Added(index),
         });
     }
-    if let Some((instance, rank, interposed)) = draft.front_carried(&origin) {
-        if rank.is_some_and(|rank| (rank, instance) <= (pattern.spec.rank, pattern.name.as_str())) {
+    let (port, standing) = match draft.front_carried(&origin) {
+        Some((instance, rank, _))
+            if rank.is_some_and(|rank| {
+                (rank, instance) <= (pattern.spec.rank, pattern.name.as_str())
+            }) =>
+        {
             return Err(Problem::new(
                 Reason::Conflict,
                 format!(
@@ -91,39 +97,30 @@ pub(crate) fn find(
                 ),
             ));
         }
-        let holder = draft.carried_port(instance, interposed.listen).map_or(
-            Holder::Undeclared,
-            |(slot, index)| Holder::Carried { slot, index },
-        );
-        return Ok(Upstream {
-            port: interposed.listen,
-            origin,
-            holder,
-        });
-    }
-    let holder = draft.apps().find_map(|(slot, container)| {
-        (container.name == origin.container.as_str()).then(|| {
-            let index = container
-                .ports
-                .iter()
-                .flatten()
-                .position(|port| port.container_port == origin.port)?;
-            let probes = origin
+        Some((instance, _, interposed)) => (
+            interposed.listen,
+            draft.carried_port(instance, interposed.listen),
+        ),
+        None => (origin.port, draft.app_port(&origin)),
+    };
+    let holder = match standing {
+        None => Holder::Undeclared,
+        Some((slot, index)) => {
+            let named = origin
                 .name
                 .as_deref()
-                .map(|name| probes(container, name))
-                .unwrap_or_default();
-            Some(Holder::App {
+                .and_then(|name| Some(probes(draft.container(slot)?, name)));
+            Holder::Standing {
                 slot,
                 index,
-                probes,
-            })
-        })?
-    });
+                probes: named.unwrap_or_default(),
+            }
+        }
+    };
     Ok(Upstream {
-        port: origin.port,
+        port,
         origin,
-        holder: holder.unwrap_or(Holder::Undeclared),
+        holder,
     })
 }
 
@@ -134,7 +131,7 @@ pub(crate) fn take_over(
     containers: &mut [NewContainer],
 ) -> Result<Takeover, Problem> {
     let Upstream {
-        port: _,
+        port: behind,
         origin,
         holder,
     } = upstream;
@@ -161,7 +158,7 @@ pub(crate) fn take_over(
         };
         let gives_up = |slot: Slot, container: &Container<'_>| {
             container.name == origin.container.as_str()
-                || matches!(&holder, Holder::Carried { slot: front, .. } if *front == slot)
+                || matches!(&holder, Holder::Standing { slot: front, .. } if *front == slot)
         };
         if let Some((_, other)) = draft
             .pod
@@ -182,6 +179,7 @@ pub(crate) fn take_over(
         origin,
         holder,
         listen,
+        upstream: behind,
     })
 }
 
@@ -202,7 +200,7 @@ pub(crate) fn unnamed<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = (&'d Ins
     })
 }
 
-/// By name, by number, else the main container's only port, else the Pod's.
+/// By name, by number, else the main container's only port; where it declares none, the Pod's only one.
 fn origin(wanted: &Value, pattern: &Pattern, draft: &Draft<'_>) -> Result<Origin, Problem> {
     let ports: Vec<Origin> = draft
         .apps()
@@ -247,7 +245,12 @@ fn origin(wanted: &Value, pattern: &Pattern, draft: &Draft<'_>) -> Result<Origin
             }),
         };
     }
-    let wanted = plain(wanted);
+    let anonymous = wanted.is_null();
+    let wanted = if anonymous {
+        USUAL_NAME.to_owned()
+    } else {
+        plain(wanted)
+    };
     let mut named = ports
         .iter()
         .filter(|origin| origin.name.as_deref() == Some(&wanted));
@@ -265,15 +268,21 @@ fn origin(wanted: &Value, pattern: &Pattern, draft: &Draft<'_>) -> Result<Origin
         (None, _) => {}
     }
     let main = draft.main().and_then(|slot| draft.container(slot));
-    let of_main = |origin: &&Origin| main.is_some_and(|main| main.name == origin.container);
-    let mut only = ports.iter().filter(of_main);
-    match (only.next(), only.next(), ports.as_slice()) {
-        (Some(origin), None, _) | (None, _, [origin]) => Ok(origin.clone()),
-        (None, _, []) => Err(none(format!(
+    let mut of_main = ports
+        .iter()
+        .filter(|origin| main.is_some_and(|main| main.name == origin.container));
+    let only = match (of_main.next(), of_main.next(), ports.as_slice()) {
+        (Some(origin), None, _) | (None, _, [origin]) => Some(origin),
+        _ => None,
+    };
+    match only {
+        // Whoever names a port means that one, not another name's.
+        Some(origin) if anonymous || origin.name.is_none() => Ok(origin.clone()),
+        _ if ports.is_empty() => Err(none(format!(
             "no app container declares one; declare `ports: [{{name: {wanted}, containerPort: …}}]` or give the number as a parameter"
         ))),
-        (_, _, several) => {
-            let names = several.iter().map(|origin| {
+        _ => {
+            let names = ports.iter().map(|origin| {
                 origin
                     .name
                     .clone()

@@ -59,7 +59,11 @@ pub(crate) fn merge(
     };
     let volumes = new_volumes(draft, volumes)?;
     let image_pull_secrets = new_secrets(draft, image_pull_secrets);
-    let (file_annotations, hashes) = new_files(draft, instance, files)?;
+    let NewFiles {
+        annotations: file_annotations,
+        hashes,
+        brought,
+    } = new_files(draft, instance, files)?;
     let annotations = new_pairs(
         draft,
         "annotation",
@@ -93,10 +97,11 @@ pub(crate) fn merge(
         } else {
             Vec::new()
         },
-        env: by_container(draft, &apps, |app| &app.env, "name"),
-        mounts: by_container(draft, &apps, |app| &app.mounts, "mountPath"),
+        env: by_container(&apps, |app| &app.env, "name"),
+        mounts: by_container(&apps, |app| &app.mounts, "mountPath"),
         ports,
         files: hashes,
+        brought,
         interpose: takeover.as_ref().map(|takeover| takeover.record(draft)),
         ..record
     };
@@ -121,20 +126,19 @@ fn name(value: &Value) -> Option<String> {
 }
 
 fn by_container(
-    draft: &Draft<'_>,
     apps: &[AppAdditions],
     part: fn(&AppAdditions) -> &Vec<Value>,
     key: &str,
 ) -> BTreeMap<String, Vec<String>> {
+    let keys = |app: &AppAdditions| {
+        part(app)
+            .iter()
+            .filter_map(|value| value.get(key)?.as_str().map(str::to_owned))
+            .collect()
+    };
     apps.iter()
         .filter(|app| !part(app).is_empty())
-        .filter_map(|app| {
-            let keys = part(app)
-                .iter()
-                .filter_map(|value| value.get(key)?.as_str().map(str::to_owned))
-                .collect();
-            Some((draft.container(app.slot)?.name.to_string(), keys))
-        })
+        .map(|app| (app.container.clone(), keys(app)))
         .collect()
 }
 
@@ -166,6 +170,16 @@ fn new_volumes(draft: &Draft<'_>, volumes: Vec<Value>) -> Result<Vec<Value>, Pro
     let mut new = Vec::new();
     for volume in volumes {
         let name = name(&volume).unwrap_or_default();
+        let other = draft
+            .additions
+            .iter()
+            .find(|added| added.record.volumes.contains(&name));
+        if let Some(other) = other {
+            return Err(Problem::new(
+                Reason::Conflict,
+                format!("`{}` adds a volume `{name}`, too", other.instance),
+            ));
+        }
         let there = draft
             .pod
             .spec
@@ -220,52 +234,54 @@ fn new_secrets(draft: &Draft<'_>, secrets: Vec<Value>) -> Vec<Value> {
     new
 }
 
+/// What becomes of config files.
+#[derive(Default)]
+struct NewFiles {
+    annotations: Vec<(String, String)>,
+    hashes: BTreeMap<String, String>,
+    brought: Vec<String>,
+}
+
 /// Config files become annotations; one that the Pod brings along must be the one we would write.
-#[allow(clippy::type_complexity)] // keys with texts, and files with hashes: both are written down as they are
 fn new_files(
     draft: &Draft<'_>,
     instance: &Instance,
     files: Vec<(String, String)>,
-) -> Result<(Vec<(String, String)>, BTreeMap<String, String>), Problem> {
-    let mut new = Vec::new();
-    let mut hashes = BTreeMap::new();
+) -> Result<NewFiles, Problem> {
+    let mut new = NewFiles::default();
     for (file, text) in files {
         let key = file_key(&instance.to_string(), &file);
-        let added = draft
-            .additions
-            .iter()
-            .flat_map(|added| &added.annotations)
-            .find(|(other, _)| *other == key)
-            .map(|(_, text)| Cow::Borrowed(text.as_str()));
+        new.hashes.insert(file.clone(), crate::hash::of_text(&text));
+        let mut added = draft.additions.iter().flat_map(|added| &added.annotations);
         let brought = draft
             .pod
             .metadata
             .annotations
             .as_ref()
             .is_some_and(|annotations| annotations.has(&key));
-        hashes.insert(file, crate::hash::of_text(&text));
-        match added.or_else(|| draft.pod.annotation(&key)) {
-            Some(same) if same == text => {}
-            Some(_) => {
-                return Err(Problem::new(
-                    Reason::Conflict,
-                    format!(
-                        "annotation `{key}` is there with another text: remove it, Outrigger writes it"
-                    ),
-                ));
-            }
-            None if brought => {
-                return Err(Problem::new(
-                    Reason::Conflict,
-                    format!(
-                        "annotation `{key}` is there and is not a string: remove it, Outrigger writes it"
-                    ),
-                ));
-            }
-            None => new.push((key, text)),
+        if added.any(|(other, _)| *other == key) {
+            return Err(Problem::new(
+                Reason::Conflict,
+                format!("another instance writes annotation `{key}`, too"),
+            ));
+        } else if !brought {
+            new.annotations.push((key, text));
+        } else if draft
+            .pod
+            .annotation(&key)
+            .is_some_and(|there| there == text)
+        {
+            new.brought.push(file);
+        } else {
+            return Err(Problem::new(
+                Reason::Conflict,
+                format!(
+                    "annotation `{key}` is there with another text: remove it, Outrigger writes it"
+                ),
+            ));
         }
     }
-    Ok((new, hashes))
+    Ok(new)
 }
 
 fn new_pairs(
@@ -284,6 +300,12 @@ fn new_pairs(
             .flat_map(added)
             .find(|(other, _)| *other == key)
             .map(|(_, value)| Cow::Borrowed(value.as_str()));
+        if earlier.is_none()
+            && there.is_some_and(|pairs| pairs.has(&key) && pairs.get(&key).is_none())
+        {
+            warnings.push(format!("{kind} `{key}` stays, although it is no string"));
+            continue;
+        }
         match earlier.or_else(|| there.and_then(|pairs| pairs.get(&key))) {
             Some(same) if same == value => {}
             Some(other) => warnings.push(format!(
@@ -351,6 +373,7 @@ fn new_in_apps(
         if !env.is_empty() || !mounts.is_empty() {
             apps.push(AppAdditions {
                 slot: *slot,
+                container: container.name.to_string(),
                 env,
                 mounts,
             });
@@ -366,16 +389,18 @@ fn absent(
     key: &str,
     sentence: impl Fn(&str) -> String,
 ) -> Result<Vec<Value>, Problem> {
-    let mut new = Vec::new();
+    let mut new: Vec<Value> = Vec::new();
     for value in wanted {
-        match there.iter().find(|other| other.get(key) == value.get(key)) {
+        match there
+            .iter()
+            .chain(&new)
+            .find(|other| other.get(key) == value.get(key))
+        {
             None => new.push(value.clone()),
-            Some(same) if super::contain::contains(same, value) => {}
+            Some(other) if super::contain::same(other, value) => {}
             Some(_) => {
-                return Err(Problem::new(
-                    Reason::Conflict,
-                    sentence(value.get(key).and_then(Value::as_str).unwrap_or_default()),
-                ));
+                let key = value.get(key).and_then(Value::as_str).unwrap_or_default();
+                return Err(Problem::new(Reason::Conflict, sentence(key)));
             }
         }
     }

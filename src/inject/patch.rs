@@ -158,14 +158,13 @@ fn rename(patch: &mut Patch, pod: &crate::pod::Pod<'_>, added: &Additions) {
     if takeover.origin.name.is_none() {
         return;
     }
-    let (slot, index, probes) = match &takeover.holder {
-        Holder::App {
-            slot,
-            index,
-            probes,
-        } => (slot, index, probes.as_slice()),
-        Holder::Carried { slot, index } => (slot, index, &[][..]),
-        Holder::Added(_) | Holder::Undeclared => return,
+    let Holder::Standing {
+        slot,
+        index,
+        probes,
+    } = &takeover.holder
+    else {
+        return;
     };
     let container = path(*slot);
     let named = match slot.list {
@@ -182,7 +181,7 @@ fn rename(patch: &mut Patch, pod: &crate::pod::Pod<'_>, added: &Additions) {
     for probe in probes {
         patch.0.push(Operation::Replace {
             path: format!("{container}/{probe}"),
-            value: json!(takeover.origin.port),
+            value: json!(takeover.upstream),
         });
     }
 }

@@ -54,8 +54,6 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) recorded_ports: BTreeMap<String, u16>,
     /// Numbers that someone's parameters name: nothing is given out among them.
     pub(crate) spoken_for: Vec<u16>,
-    /// At load every type is checked; at admission only those that parameters can change.
-    pub(crate) trial: bool,
 }
 
 impl<'a> Surroundings<'a> {
@@ -84,7 +82,6 @@ impl<'a> Surroundings<'a> {
             image_registry: context.catalog.image_registry.as_deref(),
             recorded_ports: BTreeMap::new(),
             spoken_for,
-            trial: false,
         }
     }
 }
@@ -121,7 +118,6 @@ pub(crate) fn render(
     draft: &Draft<'_>,
     around: &Surroundings<'_>,
 ) -> Result<Fragment, Problem> {
-    let pod = draft.pod;
     let targets = targets(settings.into.as_ref(), draft)?;
     let ports = give_ports(pattern, draft, around)?;
     let mut names = vec![
@@ -129,7 +125,7 @@ pub(crate) fn render(
         ("ports", json!(ports)),
         (
             "instance",
-            json!({"name": instance.to_string(), "container": instance.container()}),
+            json!({"name": instance.to_string(), "suffix": instance.suffix, "container": instance.container()}),
         ),
     ];
     for (name, value) in [
@@ -153,7 +149,7 @@ pub(crate) fn render(
     }
     let rendered = pattern.render(&scope)?;
     let naming = Naming::of(pattern, instance);
-    let check_types = around.trial || pattern.types_vary();
+    let check_types = draft.trial || pattern.types_vary();
     let mut containers = Vec::new();
     let mut first = true;
     for (list, values) in [
@@ -172,10 +168,10 @@ pub(crate) fn render(
                 list,
                 std::mem::take(&mut first),
                 &naming,
-                pod,
+                draft,
                 around,
             )
-            .and_then(|()| apply_override(&mut value, overrides, pattern))
+            .and_then(|()| apply_override(&mut value, overrides, draft, pattern))
             .map_err(|problem| problem.under(&format!("{field}[{index}]")))?;
             if check_types {
                 crate::pattern::check_container(&value)
@@ -195,12 +191,18 @@ pub(crate) fn render(
     let mut mounts = rendered.mounts;
     mounts.iter_mut().try_for_each(|mount| {
         naming
-            .mount(mount, pod)
+            .mount(mount, draft)
             .map_err(|problem| problem.under("app.volumeMounts"))
     })?;
     let mut env = rendered.env;
     env.iter_mut()
         .for_each(|entry| stringify(entry.get_mut("value")));
+    if targets.is_empty() && !(env.is_empty() && mounts.is_empty()) {
+        return Err(Problem::new(
+            Reason::NoSuchContainer,
+            "the Pod has no app container to give variables or mounts to",
+        ));
+    }
     if check_types {
         check_parts("volumes", &volumes, crate::pattern::check_volume)?;
         check_parts("app.env", &env, crate::pattern::check_env)?;
@@ -295,14 +297,19 @@ fn targets(into: Option<&Value>, draft: &Draft<'_>) -> Result<Vec<Slot>, Problem
         Some(Value::String(name)) => by_name(name)
             .map(|slot| vec![slot])
             .ok_or_else(|| wrong(name)),
-        Some(Value::Array(names)) => names
-            .iter()
-            .map(|name| {
-                name.as_str()
+        Some(Value::Array(names)) => {
+            let mut slots = Vec::new();
+            for name in names {
+                let slot = name
+                    .as_str()
                     .and_then(by_name)
-                    .ok_or_else(|| wrong(&plain(name)))
-            })
-            .collect(),
+                    .ok_or_else(|| wrong(&plain(name)))?;
+                if !slots.contains(&slot) {
+                    slots.push(slot);
+                }
+            }
+            Ok(slots)
+        }
         Some(other) => Err(Problem::new(
             Reason::InvalidParameters,
             format!(

@@ -61,6 +61,9 @@ pub struct Record {
     /// Hash of each config file as injected.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, String>,
+    /// Config files whose annotation the Pod brought along itself: they stay when the rest is taken out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub brought: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpose: Option<Interposed>,
 }
@@ -176,6 +179,15 @@ impl Record {
             )),
             None => Ok(()),
         }
+    }
+
+    /// Annotation keys of the config files that the injection added.
+    pub fn added_file_keys<'a>(&'a self, instance: &'a str) -> impl Iterator<Item = String> + 'a {
+        let added = self
+            .files
+            .keys()
+            .filter(|file| !self.brought.contains(file));
+        added.map(move |file| file_key(instance, file))
     }
 
     /// Annotation keys of the config files.

@@ -72,7 +72,7 @@ fn take_out(pod: &mut Value, instance: &str, record: &Record) {
         annotations
             .iter()
             .cloned()
-            .chain(record.file_keys(instance)),
+            .chain(record.added_file_keys(instance)),
     );
     remove_keys(pod, "labels", labels.iter().cloned());
 }
@@ -111,10 +111,15 @@ fn give_back(spec: &mut Value, interposed: &Interposed) {
         .and_then(Value::as_array_mut)
         .into_iter()
         .flatten();
-    for entry in ports.filter_map(Value::as_object_mut) {
-        if entry.get("containerPort") == Some(&json!(port)) && !entry.contains_key("name") {
-            entry.shift_insert(0, "name".to_owned(), json!(name));
-        }
+    let mut ports = ports.filter_map(Value::as_object_mut);
+    let lost = ports.find(|entry| {
+        let tcp = entry
+            .get("protocol")
+            .is_none_or(|protocol| protocol == "TCP");
+        tcp && entry.get("containerPort") == Some(&json!(port)) && !entry.contains_key("name")
+    });
+    if let Some(entry) = lost {
+        entry.shift_insert(0, "name".to_owned(), json!(name));
     }
     for path in probes {
         if let Some(value) = container.pointer_mut(&format!("/{path}")) {

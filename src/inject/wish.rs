@@ -17,6 +17,11 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// The pattern's name: the instance without its suffix.
+    pub(crate) fn pattern(&self) -> &str {
+        self.instance.split('.').next().unwrap_or_default()
+    }
+
     /// `<role>.outrigger.dev/<instance>`.
     pub(crate) fn text(&self) -> String {
         format!("{}.{}/{}", self.role, keys::GROUP, self.instance)
@@ -48,6 +53,11 @@ pub(crate) fn is_record(key: &str) -> bool {
 
 /// Reads a key that [`keys::is_ours`].
 pub(crate) fn key(text: &str, context: &Context<'_>) -> Result<(Instance, Key), String> {
+    if text == keys::INJECTION {
+        return Err(format!(
+            "annotation `{text}` means nothing to Outrigger: it is a label, put it among the labels"
+        ));
+    }
     let (domain, name) = text.split_once('/').unwrap_or((text, ""));
     let roles = || Role::ALL.iter().map(|role| role.as_str());
     let Some(role) = domain
@@ -82,8 +92,14 @@ pub(crate) fn key(text: &str, context: &Context<'_>) -> Result<(Instance, Key), 
             excerpt(text, 120)
         ));
     };
-    let instance = Instance::parse(name)
-        .map_err(|sentence| format!("annotation `{}`: {sentence}", excerpt(text, 120)))?;
+    let instance = Instance::parse(name).map_err(|sentence| {
+        let known = context.catalog.patterns(&context.namespace.name);
+        let near = suggestion(
+            &name.to_lowercase().replace('_', "-"),
+            known.iter().map(|pattern| pattern.name.as_str()),
+        );
+        format!("annotation `{}`: {sentence}{near}", excerpt(text, 120))
+    })?;
     Ok((
         instance,
         Key {

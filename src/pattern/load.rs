@@ -121,6 +121,7 @@ impl Pattern {
             None => Ok(None),
             Some(tree) => tree
                 .eval(scope)
+                .map(|port| Some(port.unwrap_or_default()))
                 .map_err(|fault| fault.under("interpose.port")),
         }
     }

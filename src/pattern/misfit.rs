@@ -5,7 +5,7 @@ use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
 use super::schema::plain;
-use crate::text::{excerpt, or_list, suggestion};
+use crate::text::{counted, excerpt, or_list, suggestion};
 
 /// The sentence for one validation error of a parameter.
 pub(super) fn sentence(schema: &Value, error: &ValidationError<'_>) -> String {
@@ -17,7 +17,16 @@ pub(super) fn sentence(schema: &Value, error: &ValidationError<'_>) -> String {
         ValidationErrorKind::Required { property } => {
             return missing(schema, &path, property.as_str().unwrap_or_default());
         }
-        ValidationErrorKind::Type { kind } => format!("expected {}", types(kind)),
+        ValidationErrorKind::Type { kind } => {
+            let wanted = types(kind);
+            let scalar = matches!(**error.instance(), Value::Number(_) | Value::Bool(_));
+            let hint = if scalar && wanted == "a string" {
+                ": put it in quotes"
+            } else {
+                ""
+            };
+            format!("expected {wanted}{hint}")
+        }
         ValidationErrorKind::Enum { options } => format!(
             "expected {}",
             or_list(options.as_array().into_iter().flatten().map(plain))
@@ -31,16 +40,28 @@ pub(super) fn sentence(schema: &Value, error: &ValidationError<'_>) -> String {
             format!("expected less than {limit}")
         }
         ValidationErrorKind::MinItems { limit } => {
-            format!("expected at least {}", counted(*limit, "item"))
+            format!(
+                "expected at least {}",
+                counted(usize::try_from(*limit).unwrap_or(usize::MAX), "item")
+            )
         }
         ValidationErrorKind::MaxItems { limit } => {
-            format!("expected at most {}", counted(*limit, "item"))
+            format!(
+                "expected at most {}",
+                counted(usize::try_from(*limit).unwrap_or(usize::MAX), "item")
+            )
         }
         ValidationErrorKind::MinLength { limit } => {
-            format!("expected at least {}", counted(*limit, "character"))
+            format!(
+                "expected at least {}",
+                counted(usize::try_from(*limit).unwrap_or(usize::MAX), "character")
+            )
         }
         ValidationErrorKind::MaxLength { limit } => {
-            format!("expected at most {}", counted(*limit, "character"))
+            format!(
+                "expected at most {}",
+                counted(usize::try_from(*limit).unwrap_or(usize::MAX), "character")
+            )
         }
         ValidationErrorKind::MinProperties { limit } => {
             format!("expected at least {limit} entries")
@@ -180,14 +201,6 @@ fn types(kind: &TypeKind) -> String {
             .map(|kind| name(kind.as_str()))
             .collect::<Vec<_>>()
             .join(" or "),
-    }
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    if count == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{count} {noun}s")
     }
 }
 

@@ -213,7 +213,9 @@ pub(super) fn check_volumes(pattern: &str, spec: &PatternSpec, faults: &mut Vec<
                 .get("name")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
-            if !name.contains("{{") && !seen.contains(name) {
+            // What a template gives is known at admission only, and may be one of the Pod's.
+            let templated = name.contains("{{") || mount.is_string();
+            if !templated && !seen.contains(name) {
                 faults.push(Fault::new(
                     format!("{path}.volumeMounts[{index}].name"),
                     format!(

@@ -165,6 +165,21 @@ impl Schema {
         }
     }
 
+    /// One sentence for the first of `params` that does not fit, taken by themselves: what else is required is filled in.
+    pub fn check_some(&self, params: &Map<String, Value>) -> Result<(), String> {
+        let mut whole = self.sample();
+        if let Value::Object(whole) = &mut whole {
+            whole.extend(
+                params
+                    .iter()
+                    .filter(|(_, value)| !value.is_null())
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
+        }
+        self.complete(&mut whole);
+        self.check(&whole)
+    }
+
     /// Parameters for a trial rendering: defaults, else the first example, else the least value that the schema allows.
     pub(super) fn sample(&self) -> Value {
         let mut params = sample(&self.source);

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{items, text};
-use crate::inject::draft::{Additions, ports};
+use crate::inject::draft::{Additions, AppAdditions, Draft, ports};
 use crate::names::{dns_label, port_name};
 use crate::pattern::plain;
 use crate::pod::Pod;
@@ -29,7 +29,11 @@ const ENV_FIELDS: &[&str] = &[
 ];
 
 /// One sentence for the first rule that `container`, of `additions`, would break.
-pub(super) fn rules(container: &Value, pod: &Pod<'_>, additions: &Additions) -> Result<(), String> {
+pub(super) fn rules(
+    container: &Value,
+    draft: &Draft<'_>,
+    additions: &Additions,
+) -> Result<(), String> {
     let name = text(container, "name");
     let wrong = |what: String| format!("container `{name}`: {what}");
     if !dns_label(name) {
@@ -52,7 +56,7 @@ pub(super) fn rules(container: &Value, pod: &Pod<'_>, additions: &Additions) -> 
     }
     port_rules(container).map_err(wrong)?;
     env_rules(container).map_err(wrong)?;
-    mount_rules(container, pod, additions).map_err(wrong)?;
+    mount_rules(container, draft, additions).map_err(wrong)?;
     resource_rules(container).map_err(wrong)?;
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         if let Some(value) = container.get(probe) {
@@ -64,10 +68,18 @@ pub(super) fn rules(container: &Value, pod: &Pod<'_>, additions: &Additions) -> 
             .get("lifecycle")
             .and_then(|lifecycle| lifecycle.get(hook))
         {
-            hook_rules(hook, value, pod).map_err(wrong)?;
+            hook_rules(hook, value, draft.pod).map_err(wrong)?;
         }
     }
     Ok(())
+}
+
+/// The rules for what an app container is given.
+pub(super) fn app_rules(app: &AppAdditions) -> Result<(), String> {
+    let wrong = |what: String| format!("container `{}`: {what}", app.container);
+    let parts = json!({"env": app.env, "volumeMounts": app.mounts});
+    env_rules(&parts).map_err(wrong)?;
+    mount_paths(&parts).map_err(wrong)
 }
 
 fn port_rules(container: &Value) -> Result<(), String> {
@@ -105,6 +117,12 @@ fn port_rules(container: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// A key of a Secret or ConfigMap (`IsConfigMapKey`).
+fn config_key(key: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=253).contains(&key.len()) && key.bytes().all(plain) && key != "." && !key.starts_with("..")
+}
+
 fn env_rules(container: &Value) -> Result<(), String> {
     for entry in items(container, "env") {
         let name = text(entry, "name");
@@ -127,6 +145,18 @@ fn env_rules(container: &Value) -> Result<(), String> {
                 "variable `{name}` has both `value` and `valueFrom`"
             ));
         }
+        let keyed = ["secretKeyRef", "configMapKeyRef"]
+            .iter()
+            .find_map(|kind| from.get(*kind));
+        if let Some(key) = keyed
+            .map(|reference| text(reference, "key"))
+            .filter(|key| !config_key(key))
+        {
+            return Err(format!(
+                "variable `{name}` takes the key `{}`, expected letters, digits, `-`, `_` or `.`",
+                excerpt(key, 60)
+            ));
+        }
         if let Some(path) = from
             .get("fieldRef")
             .map(|reference| text(reference, "fieldPath"))
@@ -145,16 +175,16 @@ fn env_rules(container: &Value) -> Result<(), String> {
     Ok(())
 }
 
-fn mount_rules(container: &Value, pod: &Pod<'_>, additions: &Additions) -> Result<(), String> {
-    let mut paths = BTreeSet::new();
+fn mount_rules(container: &Value, draft: &Draft<'_>, additions: &Additions) -> Result<(), String> {
     for mount in items(container, "volumeMounts") {
-        let (name, path) = (text(mount, "name"), text(mount, "mountPath"));
-        let known = additions
-            .volumes
-            .iter()
-            .any(|volume| text(volume, "name") == name)
-            || additions.record.volumes.iter().any(|volume| volume == name)
-            || pod
+        let name = text(mount, "name");
+        let known = draft.trial
+            || additions
+                .volumes
+                .iter()
+                .any(|volume| text(volume, "name") == name)
+            || draft
+                .pod
                 .spec
                 .volumes
                 .iter()
@@ -163,6 +193,13 @@ fn mount_rules(container: &Value, pod: &Pod<'_>, additions: &Additions) -> Resul
         if !known {
             return Err(format!("`{name}` is mounted but is no volume"));
         }
+    }
+    mount_paths(container)
+}
+
+fn mount_paths(container: &Value) -> Result<(), String> {
+    let mut paths = BTreeSet::new();
+    for path in items(container, "volumeMounts").map(|mount| text(mount, "mountPath")) {
         if path.is_empty() || path.contains(':') {
             return Err(format!(
                 "mount path `{}`, expected a path without `:`",
