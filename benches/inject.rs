@@ -3,6 +3,9 @@
 //! What counts is the ratio of the two within one run; machines differ, and shared ones differ from minute to minute. The table at
 //! the end prints the ratios; criterion's own reports hold the times.
 
+// What is expected here is said where it is expected; there is nobody to recover for.
+#![allow(clippy::expect_used, clippy::print_stdout)]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

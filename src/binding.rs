@@ -141,7 +141,7 @@ impl Binding {
             match Condition::compile(name, expression) {
                 Ok(condition) => conditions.push(condition),
                 Err(fault) => {
-                    faults.push(fault.under(&format!("spec.match.matchConditions[{index}]")))
+                    faults.push(fault.under(&format!("spec.match.matchConditions[{index}]")));
                 }
             }
         }

@@ -33,7 +33,7 @@ pub const FILES_VOLUME: &str = "files";
 pub const FILES_MOUNT: &str = "/etc/outrigger";
 /// Name, within a pattern, of the empty volume that hides the service account's token.
 pub const NO_TOKEN_VOLUME: &str = "no-token";
-/// Where the API server's ServiceAccount plugin mounts the token, unless something is mounted there already
+/// Where the API server's `ServiceAccount` plugin mounts the token, unless something is mounted there already
 /// (`plugin/pkg/admission/serviceaccount/admission.go`).
 pub const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 

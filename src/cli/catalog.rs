@@ -54,14 +54,12 @@ pub(super) fn run(args: &CatalogArgs, printer: &mut Printer) -> anyhow::Result<E
     match &args.verb {
         CatalogVerb::List { output, .. } => printer.data(&list(&patterns, *output))?,
         CatalogVerb::Show { name, output, .. } => {
-            match patterns.iter().find(|pattern| pattern.name == *name) {
-                Some(pattern) => printer.data(&show(pattern, *output))?,
-                None => {
-                    let near =
-                        suggestion(name, patterns.iter().map(|pattern| pattern.name.as_str()));
-                    printer.error(&format!("there is no pattern `{name}`{near}"));
-                    return Ok(Ending::WrongInput);
-                }
+            if let Some(pattern) = patterns.iter().find(|pattern| pattern.name == *name) {
+                printer.data(&show(pattern, *output))?
+            } else {
+                let near = suggestion(name, patterns.iter().map(|pattern| pattern.name.as_str()));
+                printer.error(&format!("there is no pattern `{name}`{near}"));
+                return Ok(Ending::WrongInput);
             }
         }
     }

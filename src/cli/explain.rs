@@ -242,8 +242,7 @@ fn additions(instance: &str, record: &Record, outermost: bool) -> Vec<String> {
     {
         let port_name = name
             .as_ref()
-            .map(|name| format!("{name} ({port})"))
-            .unwrap_or_else(|| port.to_string());
+            .map_or_else(|| port.to_string(), |name| format!("{name} ({port})"));
         let target = name.clone().unwrap_or_else(|| listen.to_string());
         let by_name = if name.is_some() {
             ", not by a number"

@@ -192,7 +192,7 @@ fn annotations_fit(draft: &Draft<'_>, additions: &Additions) -> Result<(), Probl
         .metadata
         .annotations
         .iter()
-        .flat_map(|pairs| pairs.iter())
+        .flat_map(super::super::pod::Pairs::iter)
         .map(|(key, raw)| key.len() + raw.get().len())
         .sum();
     if raw + added + records + 1024 <= MAX_ANNOTATIONS {
@@ -203,7 +203,7 @@ fn annotations_fit(draft: &Draft<'_>, additions: &Additions) -> Result<(), Probl
         .metadata
         .annotations
         .iter()
-        .flat_map(|pairs| pairs.iter())
+        .flat_map(super::super::pod::Pairs::iter)
         .filter(|(key, _)| *key != crate::keys::STATUS)
         .map(|(key, raw)| key.len() + crate::pod::string(raw).map_or(0, |text| text.len()))
         .sum();

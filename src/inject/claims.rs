@@ -211,7 +211,7 @@ pub(super) fn pod_claims(
         .metadata
         .annotations
         .iter()
-        .flat_map(|annotations| annotations.iter())
+        .flat_map(super::super::pod::Pairs::iter)
     {
         if !keys::is_ours(key) || wish::is_record(key) {
             continue;

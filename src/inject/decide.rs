@@ -108,7 +108,7 @@ pub(crate) fn mirror(pod: &Pod<'_>) -> Vec<Decision> {
         .metadata
         .annotations
         .iter()
-        .flat_map(|annotations| annotations.iter())
+        .flat_map(super::super::pod::Pairs::iter)
         .map(|(key, _)| key);
     keys.filter(|key| keys::is_ours(key) && !super::wish::is_record(key))
         .map(|key| {

@@ -66,7 +66,7 @@ impl Patch {
         if entries.is_empty() {
         } else if there {
             entries.into_iter().for_each(|(key, value)| {
-                self.add(format!("{path}/{}", escape(&key)), Value::String(value))
+                self.add(format!("{path}/{}", escape(&key)), Value::String(value));
             });
         } else {
             let entries: Map<_, _> = entries
@@ -119,18 +119,17 @@ pub(crate) fn patch(draft: Draft<'_>) -> Patch {
     }
     annotations.push((keys::STATUS.to_owned(), status));
     patch.append("/spec/containers", true, regular);
-    match pod.spec.init_containers {
-        None => patch.append(
+    if pod.spec.init_containers.is_none() {
+        patch.append(
             "/spec/initContainers",
             false,
             first.into_iter().chain(init).collect(),
-        ),
-        Some(_) => {
-            for (index, container) in first.into_iter().enumerate() {
-                patch.add(format!("/spec/initContainers/{index}"), container);
-            }
-            patch.append("/spec/initContainers", true, init);
+        );
+    } else {
+        for (index, container) in first.into_iter().enumerate() {
+            patch.add(format!("/spec/initContainers/{index}"), container);
         }
+        patch.append("/spec/initContainers", true, init);
     }
     patch.append("/spec/volumes", pod.spec.volumes.is_some(), volumes);
     patch.append(

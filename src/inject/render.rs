@@ -17,7 +17,7 @@ use crate::pattern::{Fault, Pattern, Scope, plain};
 use crate::pod::{List, Slot};
 use crate::text::{excerpt, or_list, suggestion};
 
-/// First of the ports that are given out; below are the engines' defaults and the apps', above 32767 nobody's (NodePorts are on nodes).
+/// First of the ports that are given out; below are the engines' defaults and the apps', above 32767 nobody's (`NodePorts` are on nodes).
 const FIRST_GIVEN: u16 = 17_000;
 
 /// A rendered pattern under its final names.

@@ -107,7 +107,7 @@ fn items<'p>(pod: &'p Pod<'_>, field: &str) -> impl Iterator<Item = &'p Value> {
     list.into_iter().flatten()
 }
 
-/// What the API server and LimitRanger fill in, and what other webhooks add to every container.
+/// What the API server and `LimitRanger` fill in, and what other webhooks add to every container.
 const MAY_BE_ADDED: &[&str] = &[
     "env",
     "imagePullPolicy",

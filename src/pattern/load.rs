@@ -211,9 +211,10 @@ fn tidy(faults: Vec<Fault>) -> Vec<Fault> {
     ];
     faults
         .into_iter()
-        .map(|fault| match fault.path.strip_prefix('.') {
-            None => fault,
-            Some(_) => {
+        .map(|fault| {
+            if fault.path.strip_prefix('.').is_none() {
+                fault
+            } else {
                 let hit = renamed
                     .iter()
                     .find(|(from, _)| fault.path.starts_with(from));

@@ -398,7 +398,7 @@ mod tests {
             ),
             (
                 json!({"secretName": 5}),
-                "parameter `secretName` is `5`, expected a string",
+                "parameter `secretName` is `5`, expected a string: put it in quotes",
             ),
             (
                 json!({"secretName": "a", "port": 70000}),

@@ -118,8 +118,8 @@ pub(super) enum Tree {
     Fixed(Value),
     Expression(Template),
     Text(Vec<Piece>),
-    List(Vec<Tree>),
-    Map(Vec<(String, Tree)>),
+    List(Vec<Self>),
+    Map(Vec<(String, Self)>),
 }
 
 #[derive(Debug)]

@@ -1,5 +1,8 @@
 //! Everything that is tested from outside, in one binary: the laws, the fixtures, the command line.
 
+// What is expected here is said where it is expected; there is nobody to recover for.
+#![allow(clippy::expect_used, clippy::print_stdout)]
+
 mod architecture;
 mod bad_input;
 mod cli;

@@ -5,25 +5,25 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The repository's root.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// What a run of the command left behind.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     pub stdout: String,
     pub stderr: String,
     pub code: i32,
 }
 
 /// Runs `outrigger` from the repository's root.
-pub fn outrigger(arguments: &[&str]) -> Run {
+pub(crate) fn outrigger(arguments: &[&str]) -> Run {
     outrigger_with_input(arguments, "")
 }
 
 /// Runs `outrigger` with something on its standard input.
-pub fn outrigger_with_input(arguments: &[&str], input: &str) -> Run {
+pub(crate) fn outrigger_with_input(arguments: &[&str], input: &str) -> Run {
     let mut child = Command::new(env!("CARGO_BIN_EXE_outrigger"))
         .args(arguments)
         .current_dir(root())
@@ -49,7 +49,7 @@ pub fn outrigger_with_input(arguments: &[&str], input: &str) -> Run {
 }
 
 /// Reads a file of the repository.
-pub fn read(path: impl AsRef<Path>) -> String {
+pub(crate) fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 /// Everything at once.
-pub fn between_calls(pod: &Value) -> Value {
+pub(super) fn between_calls(pod: &Value) -> Value {
     with_other_webhooks(&with_token(&stored(pod)))
 }
 
@@ -26,7 +26,7 @@ fn items<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut
 }
 
 /// The Pod as the API server holds it: defaults filled in, what Go leaves out left out, amounts in their canonical form.
-pub fn stored(pod: &Value) -> Value {
+pub(super) fn stored(pod: &Value) -> Value {
     let mut pod = pod.clone();
     let spec = &mut pod["spec"];
     default(spec, "restartPolicy", json!("Always"));
@@ -199,7 +199,7 @@ fn each_container(pod: &mut Value, mut change: impl FnMut(&mut Value)) {
 }
 
 /// The `ServiceAccount` admission plugin: a volume, and a mount in every container that has none there.
-pub fn with_token(pod: &Value) -> Value {
+pub(super) fn with_token(pod: &Value) -> Value {
     let mut pod = pod.clone();
     each_container(&mut pod, |container| {
         if !items(container, "volumeMounts").any(|mount| mount["mountPath"] == TOKEN) {
@@ -220,7 +220,7 @@ pub fn with_token(pod: &Value) -> Value {
 }
 
 /// Webhooks that come after ours: one prepends an init container, one appends a container, one touches every container.
-pub fn with_other_webhooks(pod: &Value) -> Value {
+pub(super) fn with_other_webhooks(pod: &Value) -> Value {
     let mut pod = pod.clone();
     if !pod["spec"]["initContainers"].is_array() {
         pod["spec"]["initContainers"] = json!([]);

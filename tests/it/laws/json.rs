@@ -4,17 +4,17 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 /// A generator of one JSON value.
-pub type Json = BoxedStrategy<Value>;
+pub(super) type Json = BoxedStrategy<Value>;
 /// A generator of one field, or of its absence.
-pub type Field = BoxedStrategy<Option<(&'static str, Value)>>;
+pub(super) type Field = BoxedStrategy<Option<(&'static str, Value)>>;
 
 /// A field that is there.
-pub fn always(key: &'static str, json: impl Strategy<Value = Value> + 'static) -> Field {
+pub(super) fn always(key: &'static str, json: impl Strategy<Value = Value> + 'static) -> Field {
     json.prop_map(move |value| Some((key, value))).boxed()
 }
 
 /// A field that is there with this probability.
-pub fn maybe(
+pub(super) fn maybe(
     probability: f64,
     key: &'static str,
     json: impl Strategy<Value = Value> + 'static,
@@ -25,7 +25,7 @@ pub fn maybe(
 }
 
 /// A parent that may be there, absent, null or empty: a patch has to cope with each.
-pub fn parent(
+pub(super) fn parent(
     key: &'static str,
     empty: Value,
     json: impl Strategy<Value = Value> + 'static,
@@ -41,7 +41,7 @@ pub fn parent(
 }
 
 /// An object of exactly these fields.
-pub fn closed(fields: Vec<Field>) -> Json {
+pub(super) fn closed(fields: Vec<Field>) -> Json {
     fields
         .prop_map(|fields| {
             Value::Object(
@@ -56,7 +56,7 @@ pub fn closed(fields: Vec<Field>) -> Json {
 }
 
 /// An object of these fields and some that Kubernetes does not have (yet).
-pub fn open(fields: Vec<Field>) -> Json {
+pub(super) fn open(fields: Vec<Field>) -> Json {
     (closed(fields), unknown())
         .prop_map(|(object, unknown)| {
             let mut fields = unknown;
@@ -69,7 +69,7 @@ pub fn open(fields: Vec<Field>) -> Json {
 }
 
 /// One of these.
-pub fn pick(values: Vec<Value>) -> Json {
+pub(super) fn pick(values: Vec<Value>) -> Json {
     prop::sample::select(values).boxed()
 }
 
@@ -90,7 +90,7 @@ fn unknown() -> BoxedStrategy<Map<String, Value>> {
 }
 
 /// Strings that break what is put together from text.
-pub fn text() -> BoxedStrategy<String> {
+pub(super) fn text() -> BoxedStrategy<String> {
     let hostile = vec![
         "",
         "plain",

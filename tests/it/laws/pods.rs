@@ -13,7 +13,7 @@ const BASES: [i64; 4] = [8080, 3000, 5000, 7000];
 const VOLUMES: [&str; 3] = ["data", "config", "scratch"];
 
 /// A Pod without any annotation of ours.
-pub fn pod() -> Json {
+pub(super) fn pod() -> Json {
     prop_oneof![4 => own(), 1 => (foreign(), own()).prop_map(|(foreign, own)| with_metadata_of(foreign, &own))]
         .boxed()
 }

@@ -7,7 +7,7 @@ use outrigger::quantity::Quantity;
 use serde_json::Value;
 
 /// Every rule that `pod` breaks; `added` are the names of the containers that we put in.
-pub fn violations(pod: &Value, added: &BTreeSet<String>) -> Vec<String> {
+pub(super) fn violations(pod: &Value, added: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
     names(pod, &mut found);
     for container in containers(pod) {
@@ -26,14 +26,14 @@ pub fn violations(pod: &Value, added: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// Regular and init containers.
-pub fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     ["containers", "initContainers"]
         .into_iter()
         .flat_map(|list| items(&pod["spec"], list))
 }
 
 /// A list's items; none where it is absent or null.
-pub fn items<'a>(object: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn items<'a>(object: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
     object
         .get(field)
         .and_then(Value::as_array)
@@ -42,7 +42,7 @@ pub fn items<'a>(object: &'a Value, field: &str) -> impl Iterator<Item = &'a Val
 }
 
 /// An object's name.
-pub fn name(object: &Value) -> &str {
+pub(super) fn name(object: &Value) -> &str {
     object
         .get("name")
         .and_then(Value::as_str)

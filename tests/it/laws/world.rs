@@ -14,11 +14,11 @@ use super::json::{Json, always, closed, maybe, pick, text};
 use super::pods;
 
 /// The namespace that every generated Pod is in.
-pub const NAMESPACE: &str = "shop";
+pub(super) const NAMESPACE: &str = "shop";
 
 /// A Pod and everything around it.
 #[derive(Clone)]
-pub struct Case {
+pub(super) struct Case {
     pub pod: Value,
     pub world: World,
 }
@@ -46,7 +46,7 @@ impl fmt::Debug for Case {
 
 /// What `inject` gets besides the Pod, before it is loaded.
 #[derive(Debug, Clone, Default)]
-pub struct World {
+pub(super) struct World {
     pub patterns: Vec<Value>,
     pub bindings: Vec<(&'static str, Value)>,
     pub namespace: Namespace,
@@ -54,7 +54,7 @@ pub struct World {
 
 impl World {
     /// A world of these patterns, given as `(name, spec)`, beside the built-in ones.
-    pub fn with(patterns: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+    pub(super) fn with(patterns: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         Self {
             patterns: patterns
                 .into_iter()
@@ -69,7 +69,7 @@ impl World {
     }
 
     /// The same with a binding of Outrigger's own namespace.
-    pub fn bound(mut self, name: &str, spec: Value) -> Self {
+    pub(super) fn bound(mut self, name: &str, spec: Value) -> Self {
         self.bindings.push((
             keys::HOME_NAMESPACE,
             json!({"metadata": {"name": name}, "spec": spec}),
@@ -78,7 +78,7 @@ impl World {
     }
 
     /// Loads everything; what does not load is a mistake of the generator.
-    pub fn catalog(&self) -> Catalog {
+    pub(super) fn catalog(&self) -> Catalog {
         let mut catalog = Catalog::default();
         for object in &self.patterns {
             let place = Place::Namespace(keys::HOME_NAMESPACE.to_owned());
@@ -97,12 +97,12 @@ impl World {
     }
 
     /// Runs `inject` on `pod` in this world.
-    pub fn inject(&self, pod: &Value) -> Outcome {
+    pub(super) fn inject(&self, pod: &Value) -> Outcome {
         self.inject_with(&self.catalog(), pod)
     }
 
     /// The same with a catalog that is loaded already.
-    pub fn inject_with(&self, catalog: &Catalog, pod: &Value) -> Outcome {
+    pub(super) fn inject_with(&self, catalog: &Catalog, pod: &Value) -> Outcome {
         let context = Context {
             namespace: &self.namespace,
             catalog,
@@ -111,7 +111,7 @@ impl World {
     }
 
     /// This world without its offers: what is asked for and required stays.
-    pub fn without_offers(&self) -> Self {
+    pub(super) fn without_offers(&self) -> Self {
         let mut world = self.clone();
         world.namespace.annotations.clear();
         world
@@ -147,7 +147,7 @@ const GENERATED: [Plan; 2] = [
 ];
 
 /// A Pod in a world; mostly something is asked, offered or required that can be done.
-pub fn case() -> BoxedStrategy<Case> {
+pub(super) fn case() -> BoxedStrategy<Case> {
     let patterns = GENERATED.map(pattern);
     let asks = asks();
     let offers = (
@@ -188,7 +188,7 @@ pub fn case() -> BoxedStrategy<Case> {
 }
 
 /// Writes annotations, making the parents if there is something to write.
-pub fn annotate(pod: &mut Value, annotations: impl IntoIterator<Item = (String, String)>) {
+pub(super) fn annotate(pod: &mut Value, annotations: impl IntoIterator<Item = (String, String)>) {
     for (key, value) in annotations {
         if !pod["metadata"].is_object() {
             pod["metadata"] = json!({});
