@@ -235,18 +235,16 @@ fn added(candidate: Candidate, draft: &mut Draft<'_>, around: &Surroundings<'_>)
         Ok(settings) => settings,
         Err(sentence) => {
             decision.reason = Reason::InvalidParameters;
-            decision.sentence = format!("{}: {sentence}", decision.whence());
+            let blamed = blamed(&decision.layers, &pattern, &sentence);
+            let whence = blamed.map_or_else(|| decision.whence(), ToString::to_string);
+            decision.sentence = format!("{whence}: {sentence}");
             decision.settle(force);
             return decision;
         }
     };
     decision.params = settings.params.clone();
     let record = Record {
-        source: decision
-            .sources
-            .last()
-            .map(Source::short)
-            .unwrap_or_default(),
+        source: decision.wanter().map(Source::short).unwrap_or_default(),
         pattern: decide::origin(&pattern.place),
         revision: pattern.revision.clone(),
         params: settings.hash(),
@@ -282,6 +280,16 @@ fn added(candidate: Candidate, draft: &mut Draft<'_>, around: &Surroundings<'_>)
         }
     }
     decision
+}
+
+/// Who set the parameter that does not fit: the layer that brought the sentence up. Nobody, where something is missing.
+fn blamed<'a>(layers: &'a [Layer], pattern: &Pattern, sentence: &str) -> Option<&'a Source> {
+    let says_so = |count: usize| {
+        let settings = Settings::of(&layers[..count]).complete(pattern);
+        settings.is_err_and(|other| other == sentence)
+    };
+    let first = (0..=layers.len()).find(|count| says_so(*count))?;
+    layers.get(first.checked_sub(1)?).map(|layer| &layer.source)
 }
 
 /// Settles a Required candidate that the status claims is there: the status is not trusted.

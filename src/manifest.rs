@@ -103,19 +103,18 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Result<Vec<Document>, Vec<Compl
     let mut complaints = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            let mut text = String::new();
+            let mut bytes = Vec::new();
             std::io::stdin()
-                .read_to_string(&mut text)
+                .read_to_end(&mut bytes)
                 .context("standard input")?;
-            split("<stdin>", &text, &mut documents, &mut complaints);
+            decode("<stdin>", bytes, &mut documents, &mut complaints);
             continue;
         }
         for file in files(path)? {
-            let text =
-                std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            split(
+            let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
+            decode(
                 &file.display().to_string(),
-                &text,
+                bytes,
                 &mut documents,
                 &mut complaints,
             );
@@ -126,6 +125,30 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Result<Vec<Document>, Vec<Compl
     } else {
         Err(complaints)
     })
+}
+
+/// Splits a stream that is text; the complaint names the first byte that is not.
+fn decode(
+    file: &str,
+    bytes: Vec<u8>,
+    documents: &mut Vec<Document>,
+    complaints: &mut Vec<Complaint>,
+) {
+    match String::from_utf8(bytes) {
+        Ok(text) => split(file, &text, documents, complaints),
+        Err(error) => {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = good.split(|byte| *byte == b'\n').count();
+            let column = good
+                .rsplit(|byte| *byte == b'\n')
+                .next()
+                .map_or(0, <[u8]>::len);
+            complaints.push(Complaint {
+                place: format!("{file}:{line}:{}", column + 1),
+                message: "not YAML: the file is not UTF-8".to_owned(),
+            });
+        }
+    }
 }
 
 fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -179,8 +202,10 @@ fn split(file: &str, text: &str, documents: &mut Vec<Document>, complaints: &mut
                 let skipped = u64::from(content.is_empty());
                 parts.push((index as u64 + skipped, content));
             }
-            (None, Some((_, part))) if !line.starts_with('%') => part.push_str(line),
-            _ => {}
+            // A directive stands before a document; elsewhere the parser has to complain.
+            (None, Some((_, part))) if part.trim().is_empty() && line.starts_with('%') => {}
+            (None, Some((_, part))) => part.push_str(line),
+            (None, None) => {}
         }
     }
     for (offset, part) in parts
@@ -243,16 +268,19 @@ impl Object<'_> {
 #[must_use]
 pub fn objects(document: &Document) -> Vec<Object<'_>> {
     let mut found = Vec::new();
-    open(document, Vec::new(), &document.value, &mut found);
+    open(&document.value, Vec::new(), &mut found);
     found
+        .into_iter()
+        .map(|(path, value)| Object {
+            document,
+            path,
+            value,
+        })
+        .collect()
 }
 
-fn open<'d>(
-    document: &'d Document,
-    path: Vec<Step>,
-    value: &'d Value,
-    found: &mut Vec<Object<'d>>,
-) {
+/// The objects in a value and the ways to them.
+fn open<'v>(value: &'v Value, path: Vec<Step>, found: &mut Vec<(Vec<Step>, &'v Value)>) {
     let is_list = value
         .get("kind")
         .and_then(Value::as_str)
@@ -262,15 +290,11 @@ fn open<'d>(
             for (index, item) in items.iter().enumerate() {
                 let mut path = path.clone();
                 path.extend([Step::Key("items".to_owned()), Step::Index(index)]);
-                open(document, path, item, found);
+                open(item, path, found);
             }
         }
         _ if value.is_null() => {}
-        _ => found.push(Object {
-            document,
-            path,
-            value,
-        }),
+        _ => found.push((path, value)),
     }
 }
 
@@ -305,14 +329,15 @@ impl Template {
 
 /// Every Pod template of a document.
 #[must_use]
-pub fn templates(document: &Document) -> Vec<Template> {
-    objects(document)
+pub fn templates(document: &Value) -> Vec<Template> {
+    let mut found = Vec::new();
+    open(document, Vec::new(), &mut found);
+    found
         .into_iter()
-        .filter_map(|Object { path, value, .. }| {
-            let template = template(value)?;
+        .filter_map(|(object, value)| {
             Some(Template {
-                object: path,
-                template,
+                object,
+                template: template(value)?,
             })
         })
         .collect()
@@ -432,7 +457,7 @@ mod tests {
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": {}});
         let cron = json!({"apiVersion": "batch/v1", "kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {}}}}});
         let list = json!({"apiVersion": "v1", "kind": "List", "items": [pod, {"apiVersion": "v1", "kind": "Service"}, cron]});
-        let found: Vec<_> = templates(&documents(&list.to_string())[0])
+        let found: Vec<_> = templates(&list)
             .iter()
             .map(|template| (template.object.clone(), template.pointer()))
             .collect();
@@ -446,6 +471,6 @@ mod tests {
         );
         let foreign =
             json!({"apiVersion": "example.com/v1", "kind": "Job", "spec": {"template": {}}});
-        assert_eq!(templates(&documents(&foreign.to_string())[0]), []);
+        assert_eq!(templates(&foreign), []);
     }
 }

@@ -130,7 +130,7 @@ pub struct PatternSpec {
 
 /// The only way to ask for a given port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", expecting = "`auto`")]
 pub enum GivenPort {
     Auto,
 }

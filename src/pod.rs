@@ -19,7 +19,7 @@ use crate::keys;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not JSON, or a field that we read has a type that no Pod has.
-    #[error("not a Pod: at `{path}`: {source}")]
+    #[error("not a Pod: {}{source}", at(path))]
     Shape {
         path: String,
         source: serde_json::Error,
@@ -30,6 +30,15 @@ pub enum Error {
     /// JSON that ends early or is no JSON.
     #[error("not a Pod: {0}")]
     Syntax(serde_json::Error),
+}
+
+/// The root has no path.
+fn at(path: &str) -> String {
+    if path == "." {
+        String::new()
+    } else {
+        format!("at `{path}`: ")
+    }
 }
 
 /// A view of one Pod.
@@ -45,6 +54,7 @@ pub struct Pod<'a> {
 
 /// The two parts that we look into; `status` and the rest are skipped.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "a mapping")]
 struct Parts<'a> {
     #[serde(borrow, default)]
     metadata: Option<Metadata<'a>>,
@@ -54,6 +64,7 @@ struct Parts<'a> {
 
 /// `metadata`, as far as we read it.
 #[derive(Debug, Default, Deserialize)]
+#[serde(expecting = "a mapping")]
 pub struct Metadata<'a> {
     /// `None`: absent or null, so that a patch has to create it.
     #[serde(borrow, default)]
@@ -65,6 +76,7 @@ pub struct Metadata<'a> {
 
 /// `spec`, as far as we read it. A list that is `None` is absent or null, so that a patch has to create it.
 #[derive(Debug, Default, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[serde(rename_all = "camelCase")]
 pub struct Spec<'a> {
     #[serde(borrow)]
@@ -89,6 +101,7 @@ pub struct Spec<'a> {
 
 /// A container, init container or native sidecar.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[serde(rename_all = "camelCase")]
 pub struct Container<'a> {
     #[serde(borrow, default)]
@@ -113,11 +126,12 @@ pub struct Container<'a> {
 
 /// A container's port.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[serde(rename_all = "camelCase")]
 pub struct Port<'a> {
     #[serde(borrow, default)]
     pub name: Option<Cow<'a, str>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "integer")]
     pub container_port: i64,
     /// `None` means TCP.
     #[serde(borrow, default)]
@@ -134,6 +148,7 @@ impl Port<'_> {
 
 /// An object of which only the name matters here.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "a mapping")]
 pub struct Named<'a> {
     #[serde(borrow, default)]
     pub name: Cow<'a, str>,
@@ -193,6 +208,24 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
         }
         deserializer.deserialize_map(PairsVisitor)
     }
+}
+
+/// People know integers, not `i64`.
+fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    struct Integer;
+    impl Visitor<'_> for Integer {
+        type Value = i64;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an integer")
+        }
+        fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<i64, E> {
+            Ok(value)
+        }
+        fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<i64, E> {
+            i64::try_from(value).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_i64(Integer)
 }
 
 /// Null counts as absent, as it does for the API server.
@@ -358,7 +391,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "not a Pod: at `spec.containers[0].ports[0].containerPort`: invalid type: string \"80\", expected i64 at line 1 column 54"
+            "not a Pod: at `spec.containers[0].ports[0].containerPort`: invalid type: string \"80\", expected an integer at line 1 column 54"
         );
     }
 }

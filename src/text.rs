@@ -10,10 +10,16 @@ pub(crate) fn did_you_mean<'a>(
 ) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .map(|candidate| (likeness(word, candidate), candidate))
         .filter(|(score, _)| *score > 0.8)
         .max_by(|(left, _), (right, _)| left.total_cmp(right))
         .map(|(_, candidate)| candidate)
+}
+
+/// From 0 to 1. One slip of the finger counts as near even in a short word, where Jaro and Winkler see none.
+fn likeness(word: &str, candidate: &str) -> f64 {
+    let slip = word.chars().count() > 2 && strsim::osa_distance(word, candidate) == 1;
+    strsim::jaro_winkler(word, candidate).max(if slip { 0.85 } else { 0.0 })
 }
 
 /// ``: did you mean `x`?``, or nothing.

@@ -85,14 +85,37 @@ fn sentence(error: &SaphyrError) -> Error {
         });
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or(&text);
-    // The library speaks to programmers about its options there.
-    let duplicate = text
-        .strip_prefix("duplicate mapping key: ")
-        .and_then(|rest| rest.split(", set ").next());
-    let text = duplicate.map_or_else(|| text.to_owned(), |key| format!("duplicate key `{key}`"));
     Error {
-        message: text.lines().next().unwrap_or_default().trim().to_owned(),
+        message: plainly(text.lines().next().unwrap_or_default().trim()),
         place,
+    }
+}
+
+/// What the parser says to programmers, said to people.
+fn plainly(text: &str) -> String {
+    if let Some(rest) = text.strip_prefix("duplicate mapping key: ") {
+        let key = rest.split(", set ").next().unwrap_or(rest);
+        return format!("duplicate key `{key}`");
+    }
+    if text == "recursion limit exceeded" {
+        return "nested too deep".to_owned();
+    }
+    let Some(breach) = text.strip_prefix("budget breached: ") else {
+        return text.to_owned();
+    };
+    let number: String = breach.chars().filter(char::is_ascii_digit).collect();
+    let limit = number
+        .parse::<u64>()
+        .map_or(0, |number| number.saturating_sub(1));
+    match breach.split([' ', '{']).next().unwrap_or_default() {
+        "Anchors" | "Aliases" if limit == 0 => {
+            "anchors and aliases are not allowed here".to_owned()
+        }
+        "Aliases" => format!("more than {limit} aliases"),
+        "Nodes" => format!("more than {limit} values"),
+        "Depth" => format!("nested deeper than {limit}"),
+        "Documents" => "more than one document".to_owned(),
+        _ => "too large".to_owned(),
     }
 }
 

@@ -55,10 +55,15 @@ pub(super) fn run(args: &CatalogArgs, printer: &mut Printer) -> anyhow::Result<E
         CatalogVerb::List { output, .. } => printer.data(&list(&patterns, *output))?,
         CatalogVerb::Show { name, output, .. } => {
             if let Some(pattern) = patterns.iter().find(|pattern| pattern.name == *name) {
-                printer.data(&show(pattern, *output))?
+                printer.data(&show(pattern, *output))?;
             } else {
                 let near = suggestion(name, patterns.iter().map(|pattern| pattern.name.as_str()));
-                printer.error(&format!("there is no pattern `{name}`{near}"));
+                let hint = if near.is_empty() {
+                    "; `outrigger catalog list` shows those there are"
+                } else {
+                    &near
+                };
+                printer.error(&format!("there is no pattern `{name}`{hint}"));
                 return Ok(Ending::WrongInput);
             }
         }

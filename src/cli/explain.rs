@@ -42,7 +42,7 @@ pub(super) fn run(args: &ExplainArgs, printer: &mut Printer) -> anyhow::Result<E
     let mut objects = Vec::new();
     let mut texts = Vec::new();
     for document in &documents {
-        for template in manifest::templates(document) {
+        for template in manifest::templates(&document.value) {
             manifest::misplaced(document, &template)
                 .iter()
                 .for_each(|complaint| printer.warning(&complaint.to_string()));
@@ -75,7 +75,12 @@ pub(super) fn run(args: &ExplainArgs, printer: &mut Printer) -> anyhow::Result<E
 
 /// The whole explanation of one Pod template.
 fn text(title: &str, namespace: &str, outcome: &Outcome) -> String {
-    let mut text = format!("{} in namespace {namespace}\n", bold(title));
+    let denied = if outcome.denials().next().is_some() {
+        ": denied, nothing is injected"
+    } else {
+        ""
+    };
+    let mut text = format!("{} in namespace {namespace}{denied}\n", bold(title));
     if outcome.decisions.is_empty() {
         text.push_str("  nothing asks for a helper, and nothing offers one\n");
         return text;
@@ -159,17 +164,24 @@ fn is_outermost(decision: &Decision, all: &[Decision]) -> bool {
     listen.is_some_and(|listen| !upstreams.into_iter().any(|upstream| upstream == listen))
 }
 
-/// Each parameter, its value and the layer that gave it; for a candidate that was not rendered, what the layers say.
+/// Each parameter, its value and the layer that gave it, or the layers where mappings were merged; for a candidate that was not rendered, what the layers say.
 fn parameters(decision: &Decision) -> Vec<(String, Value, String)> {
     let source = |name: &str| {
-        let layer = decision
-            .layers
-            .iter()
-            .rev()
-            .find(|layer| layer.params.contains_key(name));
-        // Null means: back to the default.
-        let layer = layer.filter(|layer| layer.params.get(name) != Some(&Value::Null));
-        layer.map_or_else(|| "default".to_owned(), |layer| layer.source.short())
+        let mut from: Vec<String> = Vec::new();
+        for layer in &decision.layers {
+            match layer.params.get(name) {
+                None => {}
+                // Null means: back to the default.
+                Some(Value::Null) => from.clear(),
+                Some(Value::Object(_)) => from.push(layer.source.short()),
+                Some(_) => from = vec![layer.source.short()],
+            }
+        }
+        if from.is_empty() {
+            "default".to_owned()
+        } else {
+            from.join(", ")
+        }
     };
     let mut all = decision.params.clone();
     for layer in &decision.layers {

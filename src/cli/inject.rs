@@ -67,7 +67,7 @@ pub(super) fn run(args: &InjectArgs, printer: &mut Printer) -> anyhow::Result<En
             document,
             patches: Vec::new(),
         };
-        for template in manifest::templates(&change.document) {
+        for template in manifest::templates(&change.document.value) {
             match apply(
                 &world,
                 &change.document,
@@ -103,8 +103,14 @@ fn apply(
         Ok(found) => found,
         Err(complaint) => return Ok(Err(vec![complaint])),
     };
+    let denials: Vec<_> = outcome
+        .denials()
+        .map(|decision| denial(document, template, decision))
+        .collect();
     for decision in &outcome.decisions {
-        if decision.verdict != Verdict::Denied {
+        // A Pod that is denied gets nothing, whatever else was decided.
+        let news = denials.is_empty() || decision.verdict == Verdict::Skipped;
+        if news {
             printer.note(&format!(
                 "{title}: {} {} ({}): {}",
                 decision.verdict,
@@ -118,10 +124,6 @@ fn apply(
             .iter()
             .for_each(|warning| printer.warning(&format!("{title}: {warning}")));
     }
-    let denials: Vec<_> = outcome
-        .denials()
-        .map(|decision| denial(document, template, decision))
-        .collect();
     if !denials.is_empty() {
         return Ok(Err(denials));
     }
@@ -173,7 +175,7 @@ pub(super) fn decide(
 /// A denial at the annotation or label that caused it.
 pub(super) fn denial(document: &Document, template: &Template, decision: &Decision) -> Complaint {
     let mut path = template.path();
-    let key = match decision.sources.last() {
+    let key = match decision.wanter() {
         Some(Source::Pod(key)) => Some(key.as_str()),
         Some(Source::Status) => Some(crate::keys::STATUS),
         _ => None,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::Value;
 
 use super::output::{Ending, Printer};
 use super::world::complaint;
@@ -39,6 +40,7 @@ pub(super) fn run(args: &LintArgs, printer: &mut Printer) -> anyhow::Result<Endi
     };
     // Patterns first: bindings are held against them.
     let objects: Vec<_> = documents.iter().flat_map(manifest::objects).collect();
+    lint.errors.extend(objects.iter().filter_map(unknown_kind));
     objects
         .iter()
         .filter(|object| object.is(keys::API_VERSION, "Pattern"))
@@ -56,21 +58,63 @@ pub(super) fn run(args: &LintArgs, printer: &mut Printer) -> anyhow::Result<Endi
     warnings
         .iter()
         .for_each(|warning| printer.warning(&warning.to_string()));
+    let nothing = checked == 0 && errors.is_empty();
+    let ending = if errors.is_empty() {
+        Ending::Done
+    } else {
+        printer.complaints(&errors)
+    };
     printer.note(&format!(
         "{} checked: {}, {}",
         counted(checked, "object"),
         counted(errors.len(), "error"),
         counted(warnings.len(), "warning")
     ));
-    if checked == 0 {
+    if nothing {
         printer.error("there is no Pattern and no PatternBinding among the documents");
         return Ok(Ending::WrongInput);
     }
-    Ok(if errors.is_empty() {
-        Ending::Done
+    Ok(ending)
+}
+
+/// An object of our group that is of no kind of ours: misspelt, or of another version.
+fn unknown_kind(object: &Object<'_>) -> Option<Complaint> {
+    let text = |key: &str| {
+        object
+            .value
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    if version.split('/').next() != Some(keys::GROUP) {
+        return None;
+    }
+    let kinds = ["Pattern", "PatternBinding"];
+    let (path, message) = if version != keys::API_VERSION {
+        (
+            "apiVersion",
+            format!("`{version}` is not known, expected `{}`", keys::API_VERSION),
+        )
+    } else if kinds.contains(&kind) {
+        return None;
     } else {
-        printer.complaints(&errors)
-    })
+        (
+            "kind",
+            format!(
+                "`{kind}` is no kind of {}{}",
+                keys::API_VERSION,
+                suggestion(kind, kinds)
+            ),
+        )
+    };
+    Some(complaint(
+        object,
+        &Fault {
+            path: path.to_owned(),
+            message,
+        },
+    ))
 }
 
 struct Lint {

@@ -84,11 +84,12 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Rows under a header, columns as wide as their widest cell; the last is not padded.
+/// Rows under a header, columns as wide as their widest cell; a row's last cell is not padded, and widens no column.
 pub(super) fn table(rows: &[Vec<String>], indent: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         rows.iter()
+            .filter(|row| column + 1 < row.len())
             .filter_map(|row| row.get(column))
             .map(|cell| cell.chars().count())
             .max()

@@ -36,7 +36,7 @@ pub(super) fn run(args: &UninjectArgs, printer: &mut Printer) -> anyhow::Result<
     let mut complaints = Vec::new();
     for document in documents {
         let mut after = document.value.clone();
-        for template in manifest::templates(&document) {
+        for template in manifest::templates(&document.value) {
             let Some(pod) = manifest::get_mut(&mut after, &template.path()) else {
                 continue;
             };
@@ -47,8 +47,14 @@ pub(super) fn run(args: &UninjectArgs, printer: &mut Printer) -> anyhow::Result<
                 Ok(instances) => instances
                     .iter()
                     .for_each(|instance| printer.note(&format!("{title}: took out {instance}"))),
-                Err(sentence) => complaints
-                    .push(document.complain(&template.path(), format!("{title}: {sentence}"))),
+                Err(sentence) => {
+                    let mut path = template.path();
+                    path.extend(
+                        ["metadata", "annotations", crate::keys::STATUS]
+                            .map(|step| crate::yaml::Step::Key(step.to_owned())),
+                    );
+                    complaints.push(document.complain(&path, format!("{title}: {sentence}")));
+                }
             }
         }
         changes.push(Change {

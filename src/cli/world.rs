@@ -70,7 +70,14 @@ impl World {
     }
 
     fn add(&mut self, object: &Object<'_>) -> Vec<Complaint> {
-        let known = if object.is("v1", "Namespace") {
+        let nameless = object.value.pointer("/metadata/name").is_none();
+        let known = if object.is("v1", "Namespace") && nameless {
+            let message = "missing field `name`".to_owned();
+            Err(vec![Fault {
+                path: "metadata".to_owned(),
+                message,
+            }])
+        } else if object.is("v1", "Namespace") {
             let namespace = namespace(object.value);
             self.namespaces.insert(namespace.name.clone(), namespace);
             Ok(())

@@ -218,6 +218,9 @@ pub(super) fn pod_claims(
         }
         let read = wish::key(key, context).and_then(|(instance, parsed)| match pod::string(raw) {
             Some(value) => Ok((instance, parsed, wish::wish(key, &value)?)),
+            None if raw.get() == "null" => Err(format!(
+                "annotation `{key}` has no value: write `\"\"` for all defaults"
+            )),
             None => Err(format!(
                 "annotation `{key}` is `{}`, expected a string: put single quotes around it",
                 excerpt(raw.get(), 60)
@@ -304,6 +307,22 @@ pub(super) fn namespace_claims(
 
 pub(super) fn injection_label(pod: &Pod<'_>, plan: &mut Plan) -> Label {
     let Some(value) = pod.label(keys::INJECTION) else {
+        let labels = pod.metadata.labels.iter().flat_map(|labels| labels.iter());
+        if let Some((_, raw)) = labels.into_iter().find(|(key, _)| *key == keys::INJECTION) {
+            let sentence = format!(
+                "label `{}` is not a string: write `{}` or `{}` instead of `{}`",
+                keys::INJECTION,
+                keys::ENABLED,
+                keys::DISABLED,
+                excerpt(raw.get(), 40)
+            );
+            plan.settled.push(Decision::denied(
+                keys::INJECTION,
+                Source::Pod(keys::INJECTION.to_owned()),
+                Reason::InvalidLabel,
+                sentence,
+            ));
+        }
         return Label::None;
     };
     match &*value {

@@ -308,12 +308,24 @@ impl Decision {
         self.pattern = Some(super::decide::origin(&pattern.place));
     }
 
+    /// Who wants it most: the first Required binding, else the last source.
+    #[must_use]
+    pub fn wanter(&self) -> Option<&Source> {
+        let required = |source: &&Source| {
+            matches!(
+                source,
+                Source::Binding {
+                    enforcement: Enforcement::Required,
+                    ..
+                }
+            )
+        };
+        self.sources.iter().find(required).or(self.sources.last())
+    }
+
     /// The source that a sentence names: the strongest.
     pub(crate) fn whence(&self) -> String {
-        self.sources
-            .last()
-            .map(ToString::to_string)
-            .unwrap_or_default()
+        self.wanter().map(ToString::to_string).unwrap_or_default()
     }
 
     /// Settles something that cannot be done, by how strongly it is wanted.

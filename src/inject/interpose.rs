@@ -148,6 +148,14 @@ pub(crate) fn take_over(
         .get("containerPort")
         .and_then(Value::as_i64)
         .ok_or_else(none)?;
+    if listen == origin.port {
+        return Err(Problem::new(
+            Reason::Conflict,
+            format!(
+                "it would listen on port {listen} and send what it gets to itself: choose another by a parameter"
+            ),
+        ));
+    }
     if let Some(name) = &origin.name {
         let holds = |container: &Container<'_>| {
             container
@@ -230,6 +238,11 @@ fn origin(wanted: &Value, pattern: &Pattern, draft: &Draft<'_>) -> Result<Origin
         )
     };
     if let Some(number) = wanted.as_i64() {
+        if !(1..=65535).contains(&number) {
+            return Err(none(format!(
+                "`{number}` is out of range, expected 1 to 65535"
+            )));
+        }
         let main = || {
             draft
                 .main()
@@ -282,7 +295,7 @@ fn origin(wanted: &Value, pattern: &Pattern, draft: &Draft<'_>) -> Result<Origin
             "no app container declares one; declare `ports: [{{name: {wanted}, containerPort: …}}]` or give the number as a parameter"
         ))),
         _ => {
-            let names = ports.iter().map(|origin| {
+            let choices = ports.iter().map(|origin| {
                 origin
                     .name
                     .clone()
@@ -290,7 +303,7 @@ fn origin(wanted: &Value, pattern: &Pattern, draft: &Draft<'_>) -> Result<Origin
             });
             Err(none(format!(
                 "none is called `{wanted}`; name one as a parameter, {}",
-                or_list(names)
+                or_list(choices)
             )))
         }
     }

@@ -54,7 +54,7 @@ pub(crate) fn merge(
         .filter_map(|container| name(&container.value))
         .collect();
     for name in &names {
-        container_is_new(draft, name)?;
+        container_is_new(draft, instance, name)?;
     }
     let takeover = match upstream {
         Some(upstream) => Some(take_over(draft, upstream, &mut containers)?),
@@ -128,14 +128,15 @@ fn name(value: &Value) -> Option<String> {
     value.get("name")?.as_str().map(str::to_owned)
 }
 
-fn container_is_new(draft: &Draft<'_>, name: &str) -> Result<(), Problem> {
+fn container_is_new(draft: &Draft<'_>, instance: &Instance, name: &str) -> Result<(), Problem> {
     if draft
         .pod
         .containers()
         .any(|(_, container)| container.name == name)
     {
         let sentence = format!(
-            "the Pod has a container `{name}` already: rename it, or use a suffix such as `{name}.2` in the annotation's key"
+            "the Pod has a container `{name}` already: rename it, or ask for `{}.2` instead",
+            instance.pattern
         );
         return Err(Problem::new(Reason::Conflict, sentence));
     }

@@ -342,7 +342,7 @@ fn give_ports(
             .get(name)
             .copied()
             .filter(|port| *port >= FIRST_GIVEN && free(*port, &given));
-        let port = recorded.or_else(|| (FIRST_GIVEN..).find(|port| free(*port, &given)));
+        let port = recorded.or_else(|| (FIRST_GIVEN..=u16::MAX).find(|port| free(*port, &given)));
         let port = port.ok_or_else(|| {
             Problem::new(
                 Reason::Conflict,

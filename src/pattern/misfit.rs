@@ -17,16 +17,22 @@ pub(super) fn sentence(schema: &Value, error: &ValidationError<'_>) -> String {
         ValidationErrorKind::Required { property } => {
             return missing(schema, &path, property.as_str().unwrap_or_default());
         }
-        ValidationErrorKind::Type { kind } => {
+        ValidationErrorKind::Type { kind } if !path.is_empty() => {
+            let value = error.instance();
             let wanted = types(kind);
-            let scalar = matches!(**error.instance(), Value::Number(_) | Value::Bool(_));
+            let scalar = matches!(**value, Value::Number(_) | Value::Bool(_));
             let hint = if scalar && wanted == "a string" {
                 ": put it in quotes"
             } else {
                 ""
             };
-            format!("expected {wanted}{hint}")
+            return format!(
+                "parameter `{path}` is the {} `{}`, expected {wanted}{hint}",
+                kind_of(value),
+                excerpt(&plain(value), 60)
+            );
         }
+        ValidationErrorKind::Type { kind } => format!("expected {}", types(kind)),
         ValidationErrorKind::Enum { options } => format!(
             "expected {}",
             or_list(options.as_array().into_iter().flatten().map(plain))
@@ -86,6 +92,18 @@ pub(super) fn sentence(schema: &Value, error: &ValidationError<'_>) -> String {
         format!("the parameters are `{value}`, {expected}")
     } else {
         format!("parameter `{path}` is `{value}`, {expected}")
+    }
+}
+
+/// A value's type; without it a number in quotes looks like the number that is expected.
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "list",
+        Value::Object(_) => "mapping",
     }
 }
 

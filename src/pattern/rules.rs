@@ -209,13 +209,16 @@ pub(super) fn check_volumes(pattern: &str, spec: &PatternSpec, faults: &mut Vec<
             .flatten()
             .enumerate()
         {
+            // A mount that is one template as a whole gets its name only with a Pod.
+            let Value::Object(mount) = mount else {
+                continue;
+            };
             let name = mount
                 .get("name")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
             // What a template gives is known at admission only, and may be one of the Pod's.
-            let templated = name.contains("{{") || mount.is_string();
-            if !templated && !seen.contains(name) {
+            if !name.contains("{{") && !seen.contains(name) {
                 faults.push(Fault::new(
                     format!("{path}.volumeMounts[{index}].name"),
                     format!(
@@ -268,10 +271,17 @@ pub(super) fn check_names(
     files: &[(String, File)],
     faults: &mut Vec<Fault>,
 ) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    body.names(&mut names);
-    files.iter().for_each(|(_, file)| file.names(&mut names));
-    for name in &names {
+    let mut used = Vec::new();
+    body.names_by_leaf("", &mut used);
+    used.extend(files.iter().map(|(name, file)| {
+        let mut names = BTreeSet::new();
+        file.names(&mut names);
+        (format!("spec.files.{name}"), names)
+    }));
+    for (path, name) in used
+        .iter()
+        .flat_map(|(path, names)| names.iter().map(move |name| (path, name)))
+    {
         let mut steps = name.split('.');
         let (root, field) = (steps.next().unwrap_or_default(), steps.next());
         let message = match (root, field) {
@@ -291,7 +301,7 @@ pub(super) fn check_names(
             }
             _ => continue,
         };
-        faults.push(Fault::new("spec", message));
+        faults.push(Fault::new(path, message));
     }
-    names
+    used.into_iter().flat_map(|(_, names)| names).collect()
 }

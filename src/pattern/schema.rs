@@ -398,7 +398,7 @@ mod tests {
             ),
             (
                 json!({"secretName": 5}),
-                "parameter `secretName` is `5`, expected a string: put it in quotes",
+                "parameter `secretName` is the number `5`, expected a string: put it in quotes",
             ),
             (
                 json!({"secretName": "a", "port": 70000}),
@@ -406,7 +406,7 @@ mod tests {
             ),
             (
                 json!({"secretName": "a", "port": "x"}),
-                "parameter `port` is `x`, expected an integer",
+                "parameter `port` is the string `x`, expected an integer",
             ),
             (
                 json!({"secretName": "a", "mode": "x"}),
@@ -426,7 +426,7 @@ mod tests {
             ),
             (
                 json!({"secretName": "a", "either": true}),
-                "parameter `either` is `true`, expected an integer or a string",
+                "parameter `either` is the boolean `true`, expected an integer or a string",
             ),
             (json!([1]), "the parameters are `[1]`, expected a mapping"),
         ] {

@@ -245,6 +245,28 @@ impl Tree {
             Self::Map(entries) => entries.iter().for_each(|(_, entry)| entry.names(into)),
         }
     }
+
+    /// The names that each leaf uses, by the leaf's path.
+    pub(super) fn names_by_leaf(&self, path: &str, into: &mut Vec<(String, BTreeSet<String>)>) {
+        match self {
+            Self::Fixed(_) => {}
+            Self::Expression(_) | Self::Text(_) => {
+                let mut names = BTreeSet::new();
+                self.names(&mut names);
+                into.push((path.to_owned(), names));
+            }
+            Self::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    item.names_by_leaf(&format!("{path}[{index}]"), into);
+                }
+            }
+            Self::Map(entries) => {
+                for (key, entry) in entries {
+                    entry.names_by_leaf(&format!("{path}.{key}"), into);
+                }
+            }
+        }
+    }
 }
 
 /// A string leaf: one expression, or text around expressions.

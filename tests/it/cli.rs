@@ -1,1 +1,5 @@
-//! Not there yet.
+//! The command line as people and scripts meet it: exact output, exact exit codes.
+
+mod inject;
+mod streams;
+mod verbs;

@@ -42,7 +42,10 @@ pub(super) fn rules(
         ));
     }
     let image = text(container, "image");
-    if image.is_empty() || image.trim() != image {
+    if image.is_empty() {
+        return Err(wrong("there is no image".to_owned()));
+    }
+    if image.trim() != image {
         return Err(wrong(format!(
             "the image is `{}`, expected a reference without spaces around it",
             excerpt(image, 80)

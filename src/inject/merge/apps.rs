@@ -64,7 +64,11 @@ pub(super) fn new_in_apps(
         if let Some(path) = device {
             return Err(Problem::new(
                 Reason::Conflict,
-                format!("container `{}` has a device at {path}", container.name),
+                format!(
+                    "container `{}` has a device at `{}`",
+                    container.name,
+                    path.as_str().unwrap_or_default()
+                ),
             ));
         }
         let env = absent(env, &env_there, "name", |key| {
