@@ -25,11 +25,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Context;
-use super::claims::{
-    Claims, Label, Labels, counts, injection_label, matches, namespace_claims, namespace_label,
-    odd_namespace_label, pod_claims, wrong_role,
-};
+use super::claims::{Claims, counts, matches, namespace_claims, pod_claims, wrong_role};
 use super::decision::{Decision, Reason, Source};
+use super::label::{Label, Labels, injection_label, namespace_label, odd_namespace_label};
 use super::wish::Wish;
 use crate::binding::{Binding, Mode};
 use crate::catalog::Place;

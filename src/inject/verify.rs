@@ -36,7 +36,7 @@ pub(super) fn verify(
     super::uninject(&mut base).map_err(different)?;
     let bytes = base.to_string();
     let fresh = Pod::read(bytes.as_bytes()).map_err(|error| different(error.to_string()))?;
-    let rendered = super::afresh(&fresh, context, &draft.carried);
+    let rendered = super::place::afresh(&fresh, context, &draft.carried);
     let Some(added) = rendered
         .additions
         .iter()

@@ -48,7 +48,7 @@ fn an_unknown_pattern() {
 fn a_name_that_no_pattern_can_have() {
     denies_key(
         "adapter.outrigger.dev/Redis_Metrics",
-        "annotation `adapter.outrigger.dev/Redis_Metrics`: `Redis_Metrics` is not a pattern's name: expected at most 28 of a-z, 0-9 and `-`, no `--`",
+        "annotation `adapter.outrigger.dev/Redis_Metrics`: `Redis_Metrics` is not a pattern's name: expected at most 28 of a-z, 0-9 and `-`, no `--`: did you mean `redis-metrics`?",
     );
     denies_key(
         "adapter.outrigger.dev/",
@@ -119,7 +119,7 @@ fn a_parameter_of_the_wrong_type() {
         HTTPS,
         "{secretName: shop-tls, minTLS: 1.3}",
         HTTP,
-        "parameter `minTLS` is the number `1.3`, expected a string",
+        "parameter `minTLS` is the number `1.3`, expected a string: put it in quotes",
     );
     denies_params(
         SHARD,
@@ -270,7 +270,10 @@ fn a_value_that_is_no_string() {
         ("{port: 9200}", r#"{"port":9200}"#),
         ("[a]", r#"["a"]"#),
     ] {
-        denies_value(value, &format!("is not a string: put `{shown}` in quotes"));
+        denies_value(
+            value,
+            &format!("is `{shown}`, expected a string: put single quotes around it"),
+        );
     }
     denies_value("", "has no value: write `\"\"` for all defaults");
 }
@@ -303,7 +306,7 @@ fn override_of_what_may_not_be() {
         METRICS,
         "{override: {securityContext: {privileged: true}}}",
         PLAIN,
-        "`override.securityContext` is not allowed by the pattern `redis-metrics`, expected `image`, `imagePullPolicy`, `resources` and `env`",
+        "`override.securityContext` is not allowed by the pattern `redis-metrics`, expected `image`, `imagePullPolicy`, `resources` or `env`",
     );
     denies_params(
         METRICS,

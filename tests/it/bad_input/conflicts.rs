@@ -149,7 +149,7 @@ fn a_config_file_brought_along() {
         HTTPS,
         &brought("5"),
         HTTP,
-        "annotation `sidecar.outrigger.dev/https`: annotation `files.outrigger.dev/https.sds.yaml` is there and is not a string: remove it, Outrigger writes it",
+        "annotation `sidecar.outrigger.dev/https`: annotation `files.outrigger.dev/https.sds.yaml` is there with another text: remove it, Outrigger writes it",
     );
 }
 

@@ -193,7 +193,7 @@ fn a_context_of_other_things() {
         &context("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n"),
         1,
         "",
-        "error: c.yaml:2:1: ConfigMap x: `kind`: ConfigMap x is no Namespace, Pattern or PatternBinding\n",
+        "error: c.yaml:2:1: ConfigMap x: `kind`: expected a Namespace, a Pattern or a PatternBinding\n",
     );
     assert_run(
         &context("apiVersion: v1\nkind: Namespace\nmetadata: {}\n"),

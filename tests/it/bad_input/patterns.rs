@@ -317,7 +317,7 @@ fn a_binding_whose_parameters_do_not_fit() {
     refuses_binding(
         "  pattern: https\n  params: {prot: 1}\n",
         "7:3",
-        "`spec.params`: `prot` is not a parameter of `https`: did you mean `port`?",
+        "`spec.params`: unknown parameter `prot`: did you mean `port`?",
     );
     refuses_binding(
         "  pattern: https\n  enforcement: Required\n  podMaySet: [prot]\n",

@@ -130,8 +130,7 @@ fn explain_says_what_was_done_for_each() {
     assert_run(
         &run,
         0,
-        "\
-Deployment shop in namespace default
+        r#"Deployment shop in namespace default
   INSTANCE       ROLE        FROM  DECISION  REASON
   https          sidecar     pod   injected  asked
   redis-metrics  adapter     pod   injected  asked
@@ -139,43 +138,48 @@ Deployment shop in namespace default
 
   https: annotation `sidecar.outrigger.dev/https` asks for it
     warning: `https` listens on 8443 before the app's port 8080, which has no name to take over: point the Service's targetPort at 8443
-    pattern     built-in
-    parameters  secretName = shop-tls   (pod)
-                port = 8443             (default)
-                appPort = http          (default)
-                minTLS = 1.2            (default)
-                idleTimeout = 5m        (default)
-                maxConnections = 10000  (default)
-                acceptHTTP10 = true     (default)
-                trustedHops = 0         (default)
-                concurrency = 1         (default)
-    adds        container https
-                volumes outrigger-https-tls, outrigger-https-files, outrigger-https-no-token
-                annotations files.outrigger.dev/https.envoy.yaml, files.outrigger.dev/https.sds.yaml
-                given ports admin=17002, probe=17003
-                stands before port 8080 of shop: listens on 8443, sends to 8080; a Service reaches it by `targetPort: 8443`
+    pattern: built-in
+    parameters:
+      secretName      shop-tls  (pod)
+      port            8443      (default)
+      minTLS          1.2       (default)
+      idleTimeout     5m        (default)
+      maxConnections  10000     (default)
+      acceptHTTP10    true      (default)
+      trustedHops     0         (default)
+      concurrency     1         (default)
+    adds:
+      container https
+      volumes outrigger-https-tls, outrigger-https-files, outrigger-https-no-token
+      annotations files.outrigger.dev/https.envoy.yaml, files.outrigger.dev/https.sds.yaml
+      given ports admin=17002, probe=17003
+      stands before port 8080 of shop: listens on 8443, sends to 8080; a Service reaches it by `targetPort: 8443`
 
   redis-metrics: annotation `adapter.outrigger.dev/redis-metrics` asks for it
-    pattern     built-in
-    parameters  address = redis://localhost:6379  (default)
-                port = 9121                       (default)
-    adds        container redis-metrics
-                volume outrigger-redis-metrics-no-token
-                annotations prometheus.io/path, prometheus.io/port, prometheus.io/scrape
+    pattern: built-in
+    parameters:
+      address  redis://localhost:6379  (default)
+      port     9121                    (default)
+    adds:
+      container redis-metrics
+      volume outrigger-redis-metrics-no-token
+      annotations prometheus.io/path, prometheus.io/port, prometheus.io/scrape
 
   redis-shard: annotation `ambassador.outrigger.dev/redis-shard` asks for it
-    pattern     built-in
-    parameters  port = 6380                                                                  (pod)
-                shards = [\"redis-0.redis:6379\",\"redis-1.redis:6379\"]                         (pod)
-                onShardFailure = fail                                                        (default)
-                opTimeout = 2s                                                               (default)
-                hashtag = true                                                               (default)
-                blockCommands = [\"select\",\"config\",\"flushall\",\"flushdb\",\"keys\",\"randomkey\"]  (default)
-    adds        container redis-shard
-                volumes outrigger-redis-shard-files, outrigger-redis-shard-no-token
-                annotation files.outrigger.dev/redis-shard.envoy.yaml
-                given ports admin=17000, probe=17001
-",
+    pattern: built-in
+    parameters:
+      port            6380                                                         (pod)
+      shards          ["redis-0.redis:6379","redis-1.redis:6379"]                  (pod)
+      onShardFailure  fail                                                         (default)
+      opTimeout       2s                                                           (default)
+      hashtag         true                                                         (default)
+      blockCommands   ["select","config","flushall","flushdb","keys","randomkey"]  (default)
+    adds:
+      container redis-shard
+      volumes outrigger-redis-shard-files, outrigger-redis-shard-no-token
+      annotation files.outrigger.dev/redis-shard.envoy.yaml
+      given ports admin=17000, probe=17001
+"#,
         "",
     );
 }
@@ -284,6 +288,6 @@ fn annotations_on_the_deployment_itself_are_pointed_at() {
         "kind: Deployment\nmetadata:\n  annotations:\n    sidecar.outrigger.dev/https: \"{secretName: shop-tls}\"\n",
     );
     let run = outrigger_with_input(&["inject", "-f", "-"], &misplaced);
-    let warning = "warning: <stdin>:18:5: `sidecar.outrigger.dev/https` stands on Deployment shop itself, where it does nothing: move it to the annotations of its Pod template\n";
+    let warning = "warning: <stdin>:18:5: Deployment shop: annotation `sidecar.outrigger.dev/https` does nothing here: move it to the annotations of the Pod template\n";
     assert_eq!((run.code, run.stderr), (0, format!("{warning}{TALK}")));
 }
