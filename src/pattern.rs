@@ -83,6 +83,8 @@ pub struct PatternSpec {
     pub params: Value,
     /// Ports nobody needs to choose: name to `auto`; given out from 17000 up.
     #[serde(default)]
+    #[allow(clippy::zero_sized_map_values)]
+    // there is one way to ask so far; the file says `auto`
     pub ports: BTreeMap<String, GivenPort>,
     /// Long-running helpers; native sidecars unless `native` is false.
     #[serde(default)]

@@ -33,7 +33,7 @@ pub(crate) fn carry(mut candidate: Candidate, record: &Record, pod: &Pod<'_>) ->
     "it is in the Pod already, as the status records".clone_into(&mut decision.sentence);
     let settings = Settings::of(&decision.layers).complete(&candidate.pattern);
     if let Ok(settings) = &settings {
-        decision.params = settings.params.clone();
+        decision.params.clone_from(&settings.params);
     }
     let changed = match settings {
         Err(sentence) => Some(format!(

@@ -123,6 +123,7 @@ pub(crate) fn mirror(pod: &Pod<'_>) -> Vec<Decision> {
 
 /// The inputs of the precedence table.
 #[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::struct_excessive_bools)] // the columns of a truth table
 struct Facts {
     required: bool,
     pod_disabled: bool,
@@ -158,8 +159,8 @@ fn judge(facts: Facts) -> Reason {
         Facts {
             cluster_binding: true,
             ..
-        } => Reason::Offered,
-        Facts {
+        }
+        | Facts {
             namespace_enabled: true,
             namespace: Some(true),
             ..

@@ -352,7 +352,7 @@ impl Decision {
     pub(crate) fn skip(&mut self, reason: Reason) {
         self.verdict = Verdict::Skipped;
         self.reason = reason;
-        self.sentence = reason.sentence().to_owned();
+        reason.sentence().clone_into(&mut self.sentence);
     }
 }
 

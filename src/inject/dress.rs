@@ -15,7 +15,7 @@ use crate::text::{excerpt, or_list, suggestion};
 
 /// How an instance's parts are called.
 pub(super) struct Naming<'a> {
-    pattern: &'a Pattern,
+    pub(super) pattern: &'a Pattern,
     container: String,
 }
 

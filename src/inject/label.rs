@@ -24,7 +24,7 @@ pub(super) struct Labels {
 
 pub(super) fn injection_label(pod: &Pod<'_>, plan: &mut Plan) -> Label {
     let Some(value) = pod.label(keys::INJECTION) else {
-        let labels = pod.metadata.labels.iter().flat_map(|labels| labels.iter());
+        let labels = pod.metadata.labels.iter().flat_map(crate::pod::Pairs::iter);
         if let Some((_, raw)) = labels.into_iter().find(|(key, _)| *key == keys::INJECTION) {
             let sentence = format!(
                 "label `{}` is not a string: write `{}` or `{}` instead of `{}`",

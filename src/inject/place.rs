@@ -112,7 +112,7 @@ fn added(candidate: Candidate, draft: &mut Draft<'_>, around: &Surroundings<'_>)
             return decision;
         }
     };
-    decision.params = settings.params.clone();
+    decision.params.clone_from(&settings.params);
     let record = Record {
         source: decision.wanter().map(Source::short).unwrap_or_default(),
         pattern: origin(&pattern.place),

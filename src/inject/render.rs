@@ -150,43 +150,11 @@ pub(crate) fn render(
     let rendered = pattern.render(&scope)?;
     let naming = Naming::of(pattern, instance);
     let check_types = draft.trial || pattern.types_vary();
-    let mut containers = Vec::new();
-    let mut first = true;
-    for (list, values) in [
+    let lists = [
         (List::Regular, rendered.containers),
         (List::Init, rendered.init_containers),
-    ] {
-        let field = list.field();
-        for (index, mut value) in values.into_iter().enumerate() {
-            let overrides = if first {
-                settings.overrides.as_ref()
-            } else {
-                None
-            };
-            dress(
-                &mut value,
-                list,
-                std::mem::take(&mut first),
-                &naming,
-                draft,
-                around,
-            )
-            .and_then(|()| apply_override(&mut value, overrides, draft, pattern))
-            .map_err(|problem| problem.under(&format!("{field}[{index}]")))?;
-            if check_types {
-                crate::pattern::check_container(&value)
-                    .map_err(|fault| Problem::from(fault.under(&format!("{field}[{index}]"))))?;
-            }
-            let native = list == List::Regular && pattern.spec.native;
-            containers.push(NewContainer {
-                list: if native { List::Init } else { list },
-                first: pattern.spec.first,
-                value,
-            });
-        }
-    }
-    // Run-to-completion helpers come before the long-running ones they prepare for.
-    containers.sort_by_key(|container| container.value.get("restartPolicy").is_some());
+    ];
+    let containers = containers(lists, settings, &naming, draft, around)?;
     let volumes = naming.volumes(rendered.volumes, &rendered.files, instance);
     let mut mounts = rendered.mounts;
     mounts.iter_mut().try_for_each(|mount| {
@@ -257,6 +225,40 @@ fn texts(entries: Map<String, Value>, path: &str) -> Result<Vec<(String, String)
             scalar => Ok((key, plain(&scalar))),
         })
         .collect()
+}
+
+/// The pattern's containers as the Pod's: dressed, overridden, checked.
+fn containers(
+    lists: [(List, Vec<Value>); 2],
+    settings: &Settings,
+    naming: &Naming<'_>,
+    draft: &Draft<'_>,
+    around: &Surroundings<'_>,
+) -> Result<Vec<NewContainer>, Problem> {
+    let pattern = naming.pattern;
+    let mut containers = Vec::new();
+    // `override` is for the first one.
+    let mut overrides = settings.overrides.as_ref();
+    for (list, values) in lists {
+        for (index, mut value) in values.into_iter().enumerate() {
+            let at = |problem: Problem| problem.under(&format!("{}[{index}]", list.field()));
+            let first = containers.is_empty();
+            dress(&mut value, list, first, naming, draft, around).map_err(at)?;
+            apply_override(&mut value, overrides.take(), draft, pattern).map_err(at)?;
+            if draft.trial || pattern.types_vary() {
+                crate::pattern::check_container(&value).map_err(|fault| at(fault.into()))?;
+            }
+            let native = list == List::Regular && pattern.spec.native;
+            containers.push(NewContainer {
+                list: if native { List::Init } else { list },
+                first: pattern.spec.first,
+                value,
+            });
+        }
+    }
+    // Run-to-completion helpers come before the long-running ones they prepare for.
+    containers.sort_by_key(|container| container.value.get("restartPolicy").is_some());
+    Ok(containers)
 }
 
 /// Which app containers get the pattern's environment and mounts.

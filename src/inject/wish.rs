@@ -93,11 +93,14 @@ pub(crate) fn key(text: &str, context: &Context<'_>) -> Result<(Instance, Key), 
         ));
     };
     let instance = Instance::parse(name).map_err(|sentence| {
+        let pattern = name.split('.').next().unwrap_or_default();
         let known = context.catalog.patterns(&context.namespace.name);
-        let near = suggestion(
-            &name.to_lowercase().replace('_', "-"),
-            known.iter().map(|pattern| pattern.name.as_str()),
-        );
+        let mut names = known.iter().map(|pattern| pattern.name.as_str());
+        let near = if names.clone().any(|known| known == pattern) {
+            String::new()
+        } else {
+            suggestion(&pattern.to_lowercase().replace('_', "-"), &mut names)
+        };
         format!("annotation `{}`: {sentence}{near}", excerpt(text, 120))
     })?;
     Ok((

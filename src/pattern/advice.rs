@@ -26,7 +26,8 @@ pub fn advice(spec: &PatternSpec) -> Vec<Fault> {
         ("initContainers", &spec.init_containers),
     ] {
         for (index, container) in containers.iter().enumerate() {
-            container_advice(container, &format!("spec.{list}[{index}]"), &mut advice);
+            restricted(container, &format!("spec.{list}[{index}]"), &mut advice);
+            habits(container, &format!("spec.{list}[{index}]"), &mut advice);
         }
     }
     for (index, volume) in spec.volumes.iter().enumerate() {
@@ -47,7 +48,8 @@ pub fn advice(spec: &PatternSpec) -> Vec<Fault> {
     advice
 }
 
-fn container_advice(container: &Value, path: &str, advice: &mut Vec<Fault>) {
+/// What Pod Security `restricted` wants of a container (`pod-security-admission/policy`), and what goes with it.
+fn restricted(container: &Value, path: &str, advice: &mut Vec<Fault>) {
     let context = container.get("securityContext");
     let field = |pointer: &str| context.and_then(|context| context.pointer(pointer));
     let templated = |value: &Value| value.as_str().is_some_and(|text| text.contains("{{"));
@@ -103,6 +105,10 @@ fn container_advice(container: &Value, path: &str, advice: &mut Vec<Fault>) {
             "without `readOnlyRootFilesystem: true` a helper that is broken into can change itself",
         ));
     }
+}
+
+/// Besides Pod Security: quotas, images, secrets, probes.
+fn habits(container: &Value, path: &str, advice: &mut Vec<Fault>) {
     for kind in ["requests", "limits"]
         .iter()
         .filter(|kind| container.pointer(&format!("/resources/{kind}")).is_none())

@@ -309,12 +309,11 @@ fn expression_end(source: &str) -> Option<usize> {
             Some(_) if escaped => escaped = false,
             Some(_) if character == '\\' => escaped = true,
             Some(open) if character == open => quote = None,
-            Some(_) => {}
             None if character == '"' || character == '\'' => quote = Some(character),
             None if depth == 0 && source[index..].starts_with("}}") => return Some(index),
             None if "([{".contains(character) => depth += 1,
             None if ")]}".contains(character) => depth = depth.saturating_sub(1),
-            None => {}
+            Some(_) | None => {}
         }
     }
     None
