@@ -9,6 +9,8 @@ use crate::keys;
 use crate::pattern::{Fault, Pattern};
 use crate::yaml;
 
+pub use crate::namespace::Namespace;
+
 /// Where a pattern was found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -25,14 +27,6 @@ impl fmt::Display for Place {
             Self::Namespace(name) => f.write_str(name),
         }
     }
-}
-
-/// A namespace, as far as injection depends on it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Namespace {
-    pub name: String,
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
 }
 
 /// Patterns, bindings and the server's settings: the part of the context that many Pods share.

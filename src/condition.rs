@@ -10,7 +10,7 @@ use cel::parser::Parser;
 use cel::{Context, IdedExpr, Program, Value as CelValue};
 use serde_json::{Value, json};
 
-use crate::catalog::Namespace;
+use crate::namespace::Namespace;
 use crate::pattern::Fault;
 use crate::pod::Pod;
 

@@ -24,5 +24,6 @@ pub mod quantity;
 pub mod selector;
 
 mod hash;
+mod namespace;
 mod text;
 pub mod yaml;

@@ -263,4 +263,3 @@ pub(crate) use fields::{
     container as check_container, env as check_env, mount as check_mount, secret as check_secret,
     volume as check_volume,
 };
-pub(crate) use schema::plain;

@@ -58,7 +58,7 @@ impl Selector {
             if !qualified_name(key) || !value.as_str().is_some_and(label_value) {
                 faults.push(Fault::new(
                     "matchLabels",
-                    format!("`{key}: {}` is not a label", crate::pattern::plain(value)),
+                    format!("`{key}: {}` is not a label", crate::text::plain(value)),
                 ));
             }
         }

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use serde_json::Value;
+
 /// `, did you mean …`: the nearest of `known` to `word`, if one is near.
 #[must_use]
 pub(crate) fn did_you_mean<'a>(
@@ -48,6 +50,14 @@ fn list<T: Display>(items: impl IntoIterator<Item = T>, word: &str) -> String {
         None => String::new(),
         Some(last) if quoted.is_empty() => last,
         Some(last) => format!("{} {word} {last}", quoted.join(", ")),
+    }
+}
+
+/// A value as a person would write it: strings bare.
+pub(crate) fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 

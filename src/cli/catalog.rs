@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::output::{Ending, Printer, bold, table};
 use super::world::{World, WorldArgs};
-use crate::pattern::{Pattern, plain};
-use crate::text::suggestion;
+use crate::pattern::Pattern;
+use crate::text::{plain, suggestion};
 
 /// List the patterns, or show one with its parameters
 #[derive(Debug, Args)]

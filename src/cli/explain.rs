@@ -8,8 +8,8 @@ use super::output::{Ending, Printer, bold, table};
 use super::world::{World, WorldArgs};
 use crate::inject::{Decision, Interposed, Outcome, Record, Source, Verdict};
 use crate::manifest;
-use crate::pattern::plain;
-use crate::text::excerpt;
+
+use crate::text::{excerpt, plain};
 
 /// Say what would be injected, and why, or why not
 #[derive(Debug, Args)]

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Context;
-use super::decide::{Force, Plan};
-use super::decision::{Decision, Layer, Reason, Source};
+use super::decision::{Decision, Force, Layer, Reason, Source};
 use super::label::{Label, Labels};
 use super::layers::Stack;
 use super::wish::{self, Key, Wish};
@@ -191,7 +190,7 @@ pub(super) fn pod_claims(
     pod: &Pod<'_>,
     context: &Context<'_>,
     claims: &mut BTreeMap<Instance, Claims<'_>>,
-    plan: &mut Plan,
+    settled: &mut Vec<Decision>,
 ) {
     for (key, raw) in pod
         .metadata
@@ -231,7 +230,7 @@ pub(super) fn pod_claims(
                         claim.pod = Some(right);
                         if let Some(pattern) = pattern {
                             let sentence = wrong_role(&wrong, pattern);
-                            plan.settled.push(Decision::denied(
+                            settled.push(Decision::denied(
                                 &wrong.text(),
                                 Source::Pod(wrong.text()),
                                 Reason::WrongRole,
@@ -241,7 +240,7 @@ pub(super) fn pod_claims(
                     }
                 }
             }
-            Err(sentence) => plan.settled.push(Decision::denied(
+            Err(sentence) => settled.push(Decision::denied(
                 key,
                 Source::Pod(key.to_owned()),
                 Reason::InvalidAnnotation,
@@ -255,7 +254,7 @@ pub(super) fn pod_claims(
 pub(super) fn namespace_claims(
     context: &Context<'_>,
     claims: &mut BTreeMap<Instance, Claims<'_>>,
-    plan: &mut Plan,
+    settled: &mut Vec<Decision>,
 ) {
     for (key, value) in &context.namespace.annotations {
         if !keys::is_ours(key) || wish::is_record(key) {
@@ -285,7 +284,7 @@ pub(super) fn namespace_claims(
                 );
                 decision.sentence = format!("namespace `{}`: {sentence}", context.namespace.name);
                 decision.settle(Force::Offered);
-                plan.settled.push(decision);
+                settled.push(decision);
             }
         }
     }

@@ -26,27 +26,16 @@ use std::sync::Arc;
 
 use super::Context;
 use super::claims::{Claims, counts, matches, namespace_claims, pod_claims, wrong_role};
-use super::decision::{Decision, Reason, Source};
+use super::decision::{Decision, Force, Reason, Source};
 use super::label::{Label, Labels, injection_label, namespace_label, odd_namespace_label};
 use super::wish::Wish;
 use crate::binding::{Binding, Mode};
-use crate::catalog::Place;
 use crate::condition::Subject;
 use crate::keys;
 use crate::names::Instance;
 use crate::pattern::{Os, Pattern};
 use crate::pod::Pod;
 use crate::text::{excerpt, suggestion};
-
-/// How strongly a candidate is wanted; what cannot be done is a denial for the first two and a skip for the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Force {
-    Required,
-    Asked,
-    Offered,
-    /// Offered or required by bindings in mode Audit: tried, reported, not patched.
-    Audited,
-}
 
 /// An instance that is to be rendered.
 #[derive(Debug, Clone)]
@@ -69,11 +58,11 @@ pub(crate) fn decide(pod: &Pod<'_>, context: &Context<'_>) -> Plan {
     let mut plan = Plan::default();
     let mut claims: BTreeMap<Instance, Claims<'_>> = BTreeMap::new();
     let labels = Labels {
-        pod: injection_label(pod, &mut plan),
+        pod: injection_label(pod, &mut plan.settled),
         namespace: namespace_label(context),
     };
-    pod_claims(pod, context, &mut claims, &mut plan);
-    namespace_claims(context, &mut claims, &mut plan);
+    pod_claims(pod, context, &mut claims, &mut plan.settled);
+    namespace_claims(context, &mut claims, &mut plan.settled);
     let subject = Subject::new(pod, context.namespace);
     let cluster = context.catalog.cluster_bindings();
     let namespace = context.catalog.namespace_bindings(&context.namespace.name);
@@ -351,11 +340,6 @@ fn facts(claims: &Claims<'_>, labels: Labels, mode: Mode) -> Facts {
         namespace_binding: acts(&claims.namespace_bindings),
         cluster_binding: acts(&claims.cluster_bindings),
     }
-}
-
-/// Where a pattern stands, for the status.
-pub(crate) fn origin(place: &Place) -> String {
-    place.to_string()
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::decide::Force;
 use super::status::Record;
 use crate::binding::{Binding, Enforcement, Mode};
 use crate::pattern::{Pattern, Role};
@@ -174,6 +173,16 @@ impl Serialize for Reason {
     }
 }
 
+/// How strongly a candidate is wanted; what cannot be done is a denial for the first two and a skip for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Force {
+    Required,
+    Asked,
+    Offered,
+    /// Offered or required by bindings in mode Audit: tried, reported, not patched.
+    Audited,
+}
+
 /// Who wants an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -305,7 +314,7 @@ impl Decision {
 
     pub(crate) fn describe(&mut self, pattern: &Pattern) {
         self.role = Some(pattern.spec.role);
-        self.pattern = Some(super::decide::origin(&pattern.place));
+        self.pattern = Some(pattern.place.to_string());
     }
 
     /// Who wants it most: the first Required binding, else the last source.

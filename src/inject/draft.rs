@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::decide::Candidate;
 use super::interpose::{Holder, Origin};
-use super::render::NewContainer;
 use super::status::{Interposed, Record, Status};
 use crate::keys;
 use crate::names::Instance;
@@ -38,6 +37,14 @@ pub(crate) struct Additions {
     pub(crate) takeover: Option<Takeover>,
     pub(crate) record: Record,
     pub(crate) warnings: Vec<String>,
+}
+
+/// A container to add.
+#[derive(Debug)]
+pub(crate) struct NewContainer {
+    pub(crate) list: List,
+    pub(crate) first: bool,
+    pub(crate) value: Value,
 }
 
 /// What one instance adds to one app container.

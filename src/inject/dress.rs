@@ -9,9 +9,9 @@ use super::render::Surroundings;
 use super::status::file_key;
 use crate::keys;
 use crate::names::Instance;
-use crate::pattern::{Fault, Pattern, plain};
+use crate::pattern::{Fault, Pattern};
 use crate::pod::List;
-use crate::text::{excerpt, or_list, suggestion};
+use crate::text::{excerpt, or_list, plain, suggestion};
 
 /// How an instance's parts are called.
 pub(super) struct Naming<'a> {

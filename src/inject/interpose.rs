@@ -14,13 +14,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::decision::Reason;
-use super::draft::{Draft, Takeover, first_port};
+use super::draft::{Draft, NewContainer, Takeover, first_port};
 use super::problem::Problem;
-use super::render::NewContainer;
 use crate::names::Instance;
-use crate::pattern::{Pattern, plain};
+use crate::pattern::Pattern;
 use crate::pod::{Container, List, Slot};
-use crate::text::or_list;
+use crate::text::{or_list, plain};
 
 /// What a port is called that nobody has to name.
 const USUAL_NAME: &str = "http";

@@ -1,7 +1,6 @@
 //! The injection label, the same on Pods and namespaces.
 
 use super::Context;
-use super::decide::Plan;
 use super::decision::{Decision, Reason, Source};
 use crate::keys;
 use crate::pod::Pod;
@@ -22,7 +21,7 @@ pub(super) struct Labels {
     pub(super) namespace: Label,
 }
 
-pub(super) fn injection_label(pod: &Pod<'_>, plan: &mut Plan) -> Label {
+pub(super) fn injection_label(pod: &Pod<'_>, settled: &mut Vec<Decision>) -> Label {
     let Some(value) = pod.label(keys::INJECTION) else {
         let labels = pod.metadata.labels.iter().flat_map(crate::pod::Pairs::iter);
         if let Some((_, raw)) = labels.into_iter().find(|(key, _)| *key == keys::INJECTION) {
@@ -33,7 +32,7 @@ pub(super) fn injection_label(pod: &Pod<'_>, plan: &mut Plan) -> Label {
                 keys::DISABLED,
                 excerpt(raw.get(), 40)
             );
-            plan.settled.push(Decision::denied(
+            settled.push(Decision::denied(
                 keys::INJECTION,
                 Source::Pod(keys::INJECTION.to_owned()),
                 Reason::InvalidLabel,
@@ -53,7 +52,7 @@ pub(super) fn injection_label(pod: &Pod<'_>, plan: &mut Plan) -> Label {
                 keys::ENABLED,
                 keys::DISABLED
             );
-            plan.settled.push(Decision::denied(
+            settled.push(Decision::denied(
                 keys::INJECTION,
                 Source::Pod(keys::INJECTION.to_owned()),
                 Reason::InvalidLabel,

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use super::Context;
 use super::decision::{Layer, Source};
 use crate::binding::Binding;
-use crate::pattern::{Pattern, plain};
-use crate::text::excerpt;
+use crate::pattern::Pattern;
+use crate::text::{excerpt, plain};
 
 /// Layers as they are put on top of each other.
 pub(super) struct Stack<'a> {

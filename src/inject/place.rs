@@ -2,8 +2,8 @@
 //! from the inside out.
 
 use super::carry;
-use super::decide::{Candidate, Force, Plan, decide, origin};
-use super::decision::{Decision, Layer, Reason, Source, Verdict};
+use super::decide::{Candidate, Plan, decide};
+use super::decision::{Decision, Force, Layer, Reason, Source, Verdict};
 use super::draft::Draft;
 use super::interpose;
 use super::render::Surroundings;
@@ -115,7 +115,7 @@ fn added(candidate: Candidate, draft: &mut Draft<'_>, around: &Surroundings<'_>)
     decision.params.clone_from(&settings.params);
     let record = Record {
         source: decision.wanter().map(Source::short).unwrap_or_default(),
-        pattern: origin(&pattern.place),
+        pattern: pattern.place.to_string(),
         revision: pattern.revision.clone(),
         params: settings.hash(),
         ..Record::default()

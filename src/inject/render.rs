@@ -7,15 +7,15 @@ use serde_json::{Map, Value, json};
 use super::Context;
 use super::decide::Candidate;
 use super::decision::Reason;
-use super::draft::Draft;
+use super::draft::{Draft, NewContainer};
 use super::dress::{Naming, apply_override, check_parts, dress, stringify};
 use super::interpose::{self, Upstream};
 use super::problem::Problem;
 use super::settings::Settings;
 use crate::names::Instance;
-use crate::pattern::{Fault, Pattern, Scope, plain};
+use crate::pattern::{Fault, Pattern, Scope};
 use crate::pod::{List, Slot};
-use crate::text::{excerpt, or_list, suggestion};
+use crate::text::{excerpt, or_list, plain, suggestion};
 
 /// First of the ports that are given out; below are the engines' defaults and the apps', above 32767 nobody's (`NodePorts` are on nodes).
 const FIRST_GIVEN: u16 = 17_000;
@@ -35,14 +35,6 @@ pub(crate) struct Fragment {
     pub(crate) targets: Vec<Slot>,
     pub(crate) ports: BTreeMap<String, u16>,
     pub(crate) upstream: Option<Upstream>,
-}
-
-/// A container to add.
-#[derive(Debug)]
-pub(crate) struct NewContainer {
-    pub(crate) list: List,
-    pub(crate) first: bool,
-    pub(crate) value: Value,
 }
 
 /// What render needs besides the Pod: the context's part, so that the trial at load can do without a context.

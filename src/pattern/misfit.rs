@@ -4,8 +4,7 @@ use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 
-use super::schema::plain;
-use crate::text::{counted, excerpt, or_list, suggestion};
+use crate::text::{counted, excerpt, or_list, plain, suggestion};
 
 /// The sentence for one validation error of a parameter.
 pub(super) fn sentence(schema: &Value, error: &ValidationError<'_>) -> String {

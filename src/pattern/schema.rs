@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Fault;
 use super::misfit::{dotted, sentence};
-use crate::text::suggestion;
+use crate::text::{plain, suggestion};
 
 /// A compiled parameter schema. The root is an object; an object that names its properties is closed unless it says otherwise.
 #[derive(Debug)]
@@ -341,14 +341,6 @@ fn sample(schema: &Value) -> Value {
                     .min(1 << 12)
             )
         ),
-    }
-}
-
-/// A value as a person would write it: strings bare.
-pub(crate) fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
     }
 }
 
