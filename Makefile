@@ -10,7 +10,7 @@ test:
 lint: target/tools/bin/cargo-deny
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	target/tools/bin/cargo-deny --locked check licenses bans sources
 	docs/generate --check
 

@@ -1,4 +1,4 @@
-//! Patterns: the recipes. What their YAML may say is here; how it is checked and compiled is in [`mod@load`].
+//! Patterns: the recipes. What their YAML may say is here; how it is checked and compiled is in `pattern::load`.
 //!
 //! ```text
 //!  patterns/*.yaml ┐

@@ -67,7 +67,7 @@ impl File {
         String::from_utf8(out.0).map_err(|error| Fault::new("", error.to_string()))
     }
 
-    /// Every name that the file uses, as [`Tree::names`].
+    /// Every name that the file uses, as `Tree::names`.
     pub(super) fn names(&self, into: &mut BTreeSet<String>) {
         if let Ok(template) = self.environment.get_template(NAME) {
             into.extend(template.undeclared_variables(true));
