@@ -78,6 +78,12 @@ impl Selector {
                     format!("`{key}` is not a label's key"),
                 ));
             }
+            for value in values.iter().filter(|value| !label_value(value)) {
+                faults.push(Fault::new(
+                    format!("{path}.values"),
+                    format!("`{value}` is not a label's value"),
+                ));
+            }
             let takes_values = matches!(operator, Operator::In | Operator::NotIn);
             if takes_values == values.is_empty() {
                 let rule = if takes_values {

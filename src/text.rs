@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
-/// `, did you mean …`: the nearest of `known` to `word`, if one is near.
+/// The nearest of `known` to `word`, if one is near.
 #[must_use]
 pub(crate) fn did_you_mean<'a>(
     word: &str,

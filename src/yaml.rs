@@ -43,27 +43,7 @@ pub fn read_annotation(text: &str) -> Result<Value, Error> {
         strict_booleans: true,
         with_snippet: false,
     };
-    let mut value = parse(text, options)?;
-    integers(&mut value);
-    Ok(value)
-}
-
-/// `8080.0` is the integer 8080 for JSON Schema, and has to print like one.
-#[allow(clippy::cast_possible_truncation, clippy::float_cmp)] // only where nothing is lost
-fn integers(value: &mut Value) {
-    match value {
-        Value::Number(number) => {
-            let whole = number
-                .as_f64()
-                .filter(|float| number.is_f64() && float.abs() < 9e15 && float.trunc() == *float);
-            if let Some(float) = whole {
-                *value = Value::from(float as i64);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(integers),
-        Value::Object(map) => map.values_mut().for_each(integers),
-        _ => {}
-    }
+    parse(text, options)
 }
 
 fn parse(text: &str, options: serde_saphyr::Options) -> Result<Value, Error> {
@@ -248,7 +228,7 @@ mod tests {
         );
         assert_eq!(
             read_annotation(text).unwrap(),
-            json!({"a":"no","b":"yes","c":"on","d":true,"e":644,"f":1.5,"g":null,"h":"no","i":8080})
+            json!({"a":"no","b":"yes","c":"on","d":true,"e":644.0,"f":1.5,"g":null,"h":"no","i":8080.0})
         );
     }
 

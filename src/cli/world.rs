@@ -11,6 +11,7 @@ use crate::catalog::{Catalog, Namespace, Place};
 use crate::keys;
 use crate::manifest::{self, Complaint, Object};
 use crate::pattern::{Fault, Pattern};
+use crate::text::excerpt;
 use crate::yaml;
 
 /// What is known besides the manifests.
@@ -70,17 +71,10 @@ impl World {
     }
 
     fn add(&mut self, object: &Object<'_>) -> Vec<Complaint> {
-        let nameless = object.value.pointer("/metadata/name").is_none();
-        let known = if object.is("v1", "Namespace") && nameless {
-            let message = "missing field `name`".to_owned();
-            Err(vec![Fault {
-                path: "metadata".to_owned(),
-                message,
-            }])
-        } else if object.is("v1", "Namespace") {
-            let namespace = namespace(object.value);
-            self.namespaces.insert(namespace.name.clone(), namespace);
-            Ok(())
+        let known = if object.is("v1", "Namespace") {
+            namespace(object.value).map(|namespace| {
+                self.namespaces.insert(namespace.name.clone(), namespace);
+            })
         } else if object.is(keys::API_VERSION, "Pattern") {
             self.add_pattern(object)
         } else if object.is(keys::API_VERSION, "PatternBinding") {
@@ -136,26 +130,50 @@ fn own_namespace(object: &Value) -> Option<&str> {
     object.get("metadata")?.get("namespace")?.as_str()
 }
 
-fn namespace(object: &Value) -> Namespace {
+fn namespace(object: &Value) -> Result<Namespace, Vec<Fault>> {
     let metadata = object.get("metadata");
-    let map = |field: &str| {
-        let entries = metadata
+    let mut faults = Vec::new();
+    let mut map = |field: &str| {
+        let mut texts = BTreeMap::new();
+        for (key, value) in metadata
             .and_then(|metadata| metadata.get(field))
             .and_then(Value::as_object)
             .into_iter()
-            .flatten();
-        entries
-            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-            .collect()
+            .flatten()
+        {
+            if let Some(text) = value.as_str() {
+                texts.insert(key.clone(), text.to_owned());
+            } else {
+                let message = format!(
+                    "`{key}` is `{}`, expected a string: put quotes around it",
+                    excerpt(&value.to_string(), 60)
+                );
+                faults.push(Fault {
+                    path: format!("metadata.{field}"),
+                    message,
+                });
+            }
+        }
+        texts
     };
-    let name = metadata
+    let (labels, annotations) = (map("labels"), map("annotations"));
+    let Some(name) = metadata
         .and_then(|metadata| metadata.get("name"))
         .and_then(Value::as_str)
-        .unwrap_or_default();
-    Namespace {
-        name: name.to_owned(),
-        labels: map("labels"),
-        annotations: map("annotations"),
+    else {
+        return Err(vec![Fault {
+            path: "metadata".to_owned(),
+            message: "missing field `name`".to_owned(),
+        }]);
+    };
+    if faults.is_empty() {
+        Ok(Namespace {
+            name: name.to_owned(),
+            labels,
+            annotations,
+        })
+    } else {
+        Err(faults)
     }
 }
 

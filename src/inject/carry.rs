@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::decide::Candidate;
 use super::decision::{Decision, Reason, Source, Verdict};
 use super::settings::Settings;
-use super::status::{Record, Status};
+use super::status::{Interposed, Record, Status};
 use crate::keys;
 use crate::pod::Pod;
 use crate::text::and_list;
@@ -65,7 +65,7 @@ pub(crate) fn orphans(status: &Status, decisions: &mut Vec<Decision>, pod: &Pod<
             .iter_mut()
             .find(|decision| decision.instance == *instance)
         {
-            if decision.verdict == Verdict::Skipped {
+            if decision.verdict == Verdict::Skipped && missing(pod, instance, record).is_none() {
                 decision.warnings.push(format!("`{instance}` is skipped ({}), but its additions are in the Pod: `outrigger uninject` takes them out", decision.reason.code()));
             }
             continue;
@@ -212,24 +212,33 @@ fn missing_in_apps(pod: &Pod<'_>, record: &Record) -> Vec<String> {
         }
     }
     if let Some(interposed) = &record.interpose
-        && let Some(name) = &interposed.name
+        && !taken_over(pod, interposed)
     {
-        let app = pod
-            .containers()
-            .find(|(_, there)| there.name == interposed.container);
-        let named = app.is_some_and(|(_, there)| {
-            there
-                .ports
-                .iter()
-                .flatten()
-                .any(|port| port.name.as_deref() == Some(name))
-        });
-        if named {
-            gone.push(format!(
-                "the take-over of port {name} of {}",
-                interposed.container
-            ));
-        }
+        let port = interposed
+            .name
+            .clone()
+            .unwrap_or_else(|| interposed.port.to_string());
+        gone.push(format!(
+            "the take-over of port {port} of {}",
+            interposed.container
+        ));
     }
     gone
+}
+
+/// Whether the app's port is without the name that it lost.
+pub(super) fn taken_over(pod: &Pod<'_>, interposed: &Interposed) -> bool {
+    let Some(name) = &interposed.name else {
+        return true;
+    };
+    let app = pod
+        .containers()
+        .find(|(_, there)| there.name == interposed.container);
+    !app.is_some_and(|(_, there)| {
+        there
+            .ports
+            .iter()
+            .flatten()
+            .any(|port| port.name.as_deref() == Some(name))
+    })
 }

@@ -116,13 +116,17 @@ impl<'a> Claims<'a> {
             warnings,
         };
         let mut limits: Vec<&Binding> = Vec::new();
-        for bindings in [&self.cluster_bindings, &self.namespace_bindings] {
+        for (bindings, counts_always) in [
+            (&self.cluster_bindings, true),
+            (&self.namespace_bindings, enabled),
+        ] {
             // Bindings of one namespace do not limit each other: by name, the later one wins.
             let below = limits.clone();
-            for binding in bindings.iter().copied().filter(|binding| {
-                counts(binding, mode)
-                    && (binding.is_required() || binding.namespace != *here || enabled)
-            }) {
+            for binding in bindings
+                .iter()
+                .copied()
+                .filter(|binding| counts(binding, mode) && (binding.is_required() || counts_always))
+            {
                 stack.push(
                     Source::binding(binding),
                     &binding.namespace,

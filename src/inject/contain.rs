@@ -61,7 +61,6 @@ fn key(field: &str) -> Option<&'static str> {
         "containers" | "initContainers" | "volumes" | "env" | "imagePullSecrets" => Some("name"),
         "volumeMounts" => Some("mountPath"),
         "ports" => Some("containerPort"),
-        "items" => Some("path"),
         _ => None,
     }
 }

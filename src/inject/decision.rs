@@ -9,7 +9,7 @@ use super::status::Record;
 use crate::binding::{Binding, Enforcement, Mode};
 use crate::pattern::{Pattern, Role};
 
-/// Longest sentence, in characters: values are cut where they are quoted, this is for what slips through.
+/// Longest sentence, in bytes: values are cut where they are quoted, this is for what slips through.
 const MAX_SENTENCE: usize = 2000;
 
 /// What happened to a candidate.
@@ -305,7 +305,10 @@ impl Decision {
 
     /// Makes sure that no sentence can forge a line of a log, whatever a user's value holds.
     pub(crate) fn tidy(&mut self) {
-        for text in std::iter::once(&mut self.sentence).chain(&mut self.warnings) {
+        for text in [&mut self.instance, &mut self.sentence]
+            .into_iter()
+            .chain(&mut self.warnings)
+        {
             if text.len() > MAX_SENTENCE || text.contains(char::is_control) {
                 *text = crate::text::excerpt(text, MAX_SENTENCE);
             }

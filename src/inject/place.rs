@@ -20,7 +20,14 @@ pub(super) fn place<'p>(
     context: &Context<'_>,
     candidates: Vec<Candidate>,
 ) -> (Draft<'p>, Vec<Decision>) {
-    let is_offer = |candidate: &Candidate| candidate.force == Force::Offered;
+    // One that is there already is the Pod's own affair.
+    let is_offer = |candidate: &Candidate| {
+        candidate.force == Force::Offered
+            && !empty
+                .carried
+                .instances
+                .contains_key(&candidate.instance.to_string())
+    };
     let denied = |decisions: &[Decision]| {
         decisions
             .iter()

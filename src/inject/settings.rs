@@ -38,6 +38,7 @@ impl Settings {
         } = self;
         let mut params = Value::Object(params);
         pattern.schema.complete(&mut params);
+        integers(&mut params);
         pattern.schema.check(&params)?;
         let Value::Object(params) = params else {
             return Err("the parameters are no mapping".to_owned());
@@ -66,6 +67,24 @@ impl Settings {
                 .map(|(name, value)| (name.as_str(), value))
                 .chain(ours),
         )
+    }
+}
+
+/// `8080.0` is the integer 8080 for JSON Schema, and has to print like one.
+#[allow(clippy::cast_possible_truncation, clippy::float_cmp)] // only where nothing is lost
+fn integers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let whole = number
+                .as_f64()
+                .filter(|float| number.is_f64() && float.abs() < 9e15 && float.trunc() == *float);
+            if let Some(float) = whole {
+                *value = Value::from(float as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(integers),
+        Value::Object(map) => map.values_mut().for_each(integers),
+        _ => {}
     }
 }
 

@@ -59,10 +59,18 @@ fn missing(draft: &Draft<'_>, added: &Additions, recorded: Option<&Record>) -> O
     let there = |field: &'static str, wanted: &Value| {
         items(pod, field).find(|item| item.get("name") == wanted.get("name"))
     };
+    let app_names: Vec<&str> = draft.apps().map(|(_, app)| &*app.name).collect();
+    let is_app = |container: &&Value| {
+        container
+            .get("name")
+            .and_then(Value::as_str)
+            .is_some_and(|name| app_names.contains(&name))
+    };
+    let apps: Vec<&Value> = items(pod, "containers").filter(is_app).collect();
     let container = added.containers.iter().find(|container| {
         let actual = there(container.list.field(), &container.value);
         !actual.is_some_and(|actual| {
-            contains(actual, &container.value) && undisturbed(actual, &container.value)
+            contains(actual, &container.value) && undisturbed(actual, &container.value, &apps)
         })
     });
     let volume = added
@@ -82,6 +90,11 @@ fn missing(draft: &Draft<'_>, added: &Additions, recorded: Option<&Record>) -> O
         .iter()
         .find(|(key, value)| pod.label(key).as_deref() != Some(value));
     let app = added.apps.iter().find(|app| !given(draft, app, recorded));
+    let takeover = added
+        .record
+        .interpose
+        .as_ref()
+        .filter(|interposed| !super::carry::taken_over(pod, interposed));
     let name = |value: &Value| {
         value
             .get("name")
@@ -96,6 +109,14 @@ fn missing(draft: &Draft<'_>, added: &Additions, recorded: Option<&Record>) -> O
         .or_else(|| annotation.map(|(key, _)| format!("annotation `{key}`")))
         .or_else(|| label.map(|(key, _)| format!("label `{key}`")))
         .or_else(|| app.map(|app| format!("what it gives container `{}`", app.container)))
+        .or_else(|| {
+            takeover.map(|interposed| {
+                format!(
+                    "the take-over of port {} of `{}`",
+                    interposed.port, interposed.container
+                )
+            })
+        })
 }
 
 fn items<'p>(pod: &'p Pod<'_>, field: &str) -> impl Iterator<Item = &'p Value> {
@@ -118,47 +139,87 @@ const MAY_BE_ADDED: &[&str] = &[
     "volumeMounts",
 ];
 
-/// Whether nothing beside what `wanted` says changes what the container does: another command, a variable set twice, a mount within
-/// one of ours.
-fn undisturbed(actual: &Value, wanted: &Value) -> bool {
-    let fields = actual
+/// Whether nothing beside what `wanted` says changes what the container does. Variables and mounts may have been added if an app
+/// container has the same ones, as other webhooks give them to all; and the service account's token.
+fn undisturbed(actual: &Value, wanted: &Value, apps: &[&Value]) -> bool {
+    let mut fields = actual
         .as_object()
         .into_iter()
         .flatten()
         .map(|(field, _)| field.as_str());
-    let no_more_fields = fields
-        .into_iter()
-        .all(|field| wanted.get(field).is_some() || MAY_BE_ADDED.contains(&field));
-    let list = |container: &'_ Value, field: &str| {
-        container
-            .get(field)
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default()
+    let elsewhere = |list: &'static str, entry: &Value| {
+        apps.iter()
+            .any(|app| entries(app, list).any(|other| other == entry))
     };
-    let ours = list(wanted, "env");
-    let variables = list(actual, "env").iter().all(|entry| {
-        let same_name = ours
+    let (ours, our_mounts): (Vec<_>, Vec<_>) = (
+        entries(wanted, "env").collect(),
+        entries(wanted, "volumeMounts").collect(),
+    );
+    let variables = entries(actual, "env").all(|entry| {
+        match ours
             .iter()
-            .find(|wanted| wanted.get("name") == entry.get("name"));
-        same_name.is_none_or(|wanted| contains(entry, wanted))
+            .find(|wanted| wanted.get("name") == entry.get("name"))
+        {
+            Some(wanted) => contains(entry, wanted),
+            None => elsewhere("env", entry),
+        }
     });
-    let path = |mount: &Value| {
+    let mounts = entries(actual, "volumeMounts").all(|mount| {
+        let there = path(mount);
+        match our_mounts
+            .iter()
+            .find(|wanted| wanted.get("mountPath") == mount.get("mountPath"))
+        {
+            Some(wanted) => contains(mount, wanted),
+            None => {
+                !our_mounts
+                    .iter()
+                    .any(|wanted| overlap(&there, &path(wanted)))
+                    && (there == path_of(keys::TOKEN_MOUNT) || elsewhere("volumeMounts", mount))
+            }
+        }
+    });
+    fields.all(|field| wanted.get(field).is_some() || MAY_BE_ADDED.contains(&field))
+        && variables
+        && mounts
+}
+
+fn entries<'v>(container: &'v Value, list: &str) -> impl Iterator<Item = &'v Value> {
+    container
+        .get(list)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+}
+
+/// A mount's path, step by step, as the file system takes it.
+fn path(mount: &Value) -> Vec<&str> {
+    path_of(
         mount
             .get("mountPath")
             .and_then(Value::as_str)
-            .unwrap_or_default()
-            .trim_end_matches('/')
-            .to_owned()
-    };
-    let ours: Vec<String> = list(wanted, "volumeMounts").iter().map(path).collect();
-    let mounts = list(actual, "volumeMounts").iter().map(path).all(|there| {
-        ours.contains(&there)
-            || !ours
-                .iter()
-                .any(|ours| there.starts_with(&format!("{ours}/")))
-    });
-    no_more_fields && variables && mounts
+            .unwrap_or_default(),
+    )
+}
+
+fn path_of(text: &str) -> Vec<&str> {
+    let mut steps = Vec::new();
+    for step in text
+        .split('/')
+        .filter(|step| !step.is_empty() && *step != ".")
+    {
+        if step == ".." {
+            steps.pop();
+        } else {
+            steps.push(step);
+        }
+    }
+    steps
+}
+
+/// True if one is, contains or is contained in the other.
+fn overlap(one: &[&str], other: &[&str]) -> bool {
+    one.iter().zip(other).all(|(one, other)| one == other)
 }
 
 /// Whether the app container has what it is given. One that no target was recorded for, beside others that were, came later, by
@@ -175,15 +236,15 @@ fn given(draft: &Draft<'_>, app: &AppAdditions, recorded: Option<&Record>) -> bo
         && !targets.contains(&app.container);
     let actual = items(draft.pod, app.slot.list.field())
         .find(|item| item.get("name").and_then(Value::as_str) == Some(&app.container));
+    // The last of several variables of one name wins, so each has to be ours.
     let has = |field: &str, wanted: &[Value], key: &str| {
-        let there = actual
-            .and_then(|actual| actual.get(field))
-            .and_then(Value::as_array);
         wanted.iter().all(|wanted| {
-            there
+            let mut same = actual
                 .into_iter()
-                .flatten()
-                .any(|item| item.get(key) == wanted.get(key) && contains(item, wanted))
+                .flat_map(|actual| entries(actual, field))
+                .filter(|item| item.get(key) == wanted.get(key))
+                .peekable();
+            same.peek().is_some() && same.all(|item| contains(item, wanted))
         })
     };
     came_later || has("env", &app.env, "name") && has("volumeMounts", &app.mounts, "mountPath")

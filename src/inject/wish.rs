@@ -1,4 +1,4 @@
-//! Claims: what one annotation says. Parsed here once; a bad one is a sentence for whoever wrote it.
+//! Wish: what one annotation says. Parsed here once; a bad one is a sentence for whoever wrote it.
 
 use serde_json::{Map, Value};
 
@@ -62,7 +62,7 @@ pub(crate) fn key(text: &str, context: &Context<'_>) -> Result<(Instance, Key), 
     let roles = || Role::ALL.iter().map(|role| role.as_str());
     let Some(role) = domain
         .strip_suffix(keys::GROUP)
-        .and_then(|rest| Role::parse(rest.trim_end_matches('.')))
+        .and_then(|rest| Role::parse(rest.strip_suffix('.').unwrap_or(rest)))
     else {
         let word = domain
             .strip_suffix(keys::GROUP)

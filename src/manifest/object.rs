@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Complaint, Document};
 use crate::keys;
+use crate::text::excerpt;
 use crate::yaml::Step;
 
 /// An object of a document: the document itself, or an item of a List.
@@ -52,12 +53,9 @@ pub fn objects(document: &Document) -> Vec<Object<'_>> {
         .collect()
 }
 
-/// The objects in a value and the ways to them.
+/// The objects in a value and the ways to them. Items of a `PodList` and its like may leave their kind to the list.
 fn open<'v>(value: &'v Value, path: Vec<Step>, found: &mut Vec<(Vec<Step>, &'v Value)>) {
-    let is_list = value
-        .get("kind")
-        .and_then(Value::as_str)
-        .is_some_and(|kind| kind.ends_with("List"));
+    let is_list = kind(value).ends_with("List");
     match value.get("items").and_then(Value::as_array) {
         Some(items) if is_list => {
             for (index, item) in items.iter().enumerate() {
@@ -69,6 +67,13 @@ fn open<'v>(value: &'v Value, path: Vec<Step>, found: &mut Vec<(Vec<Step>, &'v V
         _ if value.is_null() => {}
         _ => found.push((path, value)),
     }
+}
+
+fn kind(value: &Value) -> &str {
+    value
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// A Pod or Pod template within an object.
@@ -105,21 +110,29 @@ impl Template {
 pub fn templates(document: &Value) -> Vec<Template> {
     let mut found = Vec::new();
     open(document, Vec::new(), &mut found);
+    let list = (
+        document
+            .get("apiVersion")
+            .and_then(Value::as_str)
+            .unwrap_or_default(),
+        kind(document).strip_suffix("List").unwrap_or_default(),
+    );
     found
         .into_iter()
         .filter_map(|(object, value)| {
             Some(Template {
                 object,
-                template: template(value)?,
+                template: template(value, list)?,
             })
         })
         .collect()
 }
 
 /// The way from an object to its Pod template, if its kind has one and it is there.
-fn template(object: &Value) -> Option<Vec<Step>> {
-    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
-    let keys = match (text("apiVersion"), text("kind")) {
+fn template(object: &Value, list: (&str, &str)) -> Option<Vec<Step>> {
+    let text = |key: &str| object.get(key).and_then(Value::as_str);
+    let api_version = text("apiVersion").unwrap_or(list.0);
+    let keys = match (api_version, text("kind").unwrap_or(list.1)) {
         ("v1", "Pod") => &[][..],
         ("v1", "ReplicationController")
         | ("apps/v1", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
@@ -183,19 +196,24 @@ pub fn misplaced(document: &Document, template: &Template) -> Vec<Complaint> {
 /// `Deployment shop`: what an object is called among people.
 #[must_use]
 pub fn title(object: &Value) -> String {
-    let kind = object
-        .get("kind")
-        .and_then(Value::as_str)
-        .unwrap_or("object");
+    // What a file holds must not forge a line of ours.
+    let kind = excerpt(
+        object
+            .get("kind")
+            .and_then(Value::as_str)
+            .unwrap_or("object"),
+        63,
+    );
     let name = |field: &str| {
         object
-            .get("metadata")
-            .and_then(|metadata| metadata.get(field))
-            .and_then(Value::as_str)
+            .get("metadata")?
+            .get(field)?
+            .as_str()
+            .map(|name| excerpt(name, 253))
     };
     match name("name").or_else(|| name("generateName")) {
         Some(name) => format!("{kind} {name}"),
-        None => kind.to_owned(),
+        None => kind,
     }
 }
 
@@ -221,6 +239,9 @@ mod tests {
                 (item(2), "/spec/jobTemplate/spec/template".to_owned())
             ]
         );
+        let pods =
+            json!({"apiVersion": "v1", "kind": "PodList", "items": [{"spec": {"containers": []}}]});
+        assert_eq!(templates(&pods).len(), 1);
         let foreign =
             json!({"apiVersion": "example.com/v1", "kind": "Job", "spec": {"template": {}}});
         assert_eq!(templates(&foreign), []);

@@ -38,7 +38,7 @@ pub fn advice(spec: &PatternSpec) -> Vec<Fault> {
             .map(|(key, _)| key.as_str())
             .find(|key| *key != "name")
             .unwrap_or_default();
-        if !RESTRICTED_VOLUMES.contains(&kind) {
+        if !kind.is_empty() && !RESTRICTED_VOLUMES.contains(&kind) {
             advice.push(Fault::new(
                 format!("spec.volumes[{index}]"),
                 format!("Pod Security `restricted` refuses `{kind}` volumes"),
@@ -85,6 +85,40 @@ fn restricted(container: &Value, path: &str, advice: &mut Vec<Fault>) {
         advice.push(Fault::new(
             format!("{path}.securityContext"),
             format!("Pod Security `restricted` wants `{wanted}`"),
+        ));
+    }
+    if field("/privileged") == Some(&Value::Bool(true)) {
+        advice.push(Fault::new(
+            format!("{path}.securityContext.privileged"),
+            "Pod Security `restricted` refuses privileged containers",
+        ));
+    }
+    let added = field("/capabilities/add")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    for capability in added.filter(|capability| *capability != "NET_BIND_SERVICE") {
+        let name = crate::text::plain(capability);
+        advice.push(Fault::new(
+            format!("{path}.securityContext.capabilities"),
+            format!("Pod Security `restricted` refuses the capability `{name}`"),
+        ));
+    }
+    if field("/procMount").is_some_and(|mount| mount != "Default") {
+        advice.push(Fault::new(
+            format!("{path}.securityContext.procMount"),
+            "Pod Security `restricted` wants `procMount: Default`",
+        ));
+    }
+    let ports = container
+        .get("ports")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    if ports.into_iter().any(|port| port.get("hostPort").is_some()) {
+        advice.push(Fault::new(
+            format!("{path}.ports"),
+            "Pod Security `restricted` refuses `hostPort`",
         ));
     }
     if field("/runAsUser").is_some_and(|user| *user == 0) {

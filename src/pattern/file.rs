@@ -7,7 +7,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind};
 
 use super::Fault;
-use super::template::{Scope, detail, language};
+use super::template::{MAX_EXPRESSION, Scope, detail, language, too_long};
 
 /// Bytes that one file may have; all annotations of a Pod together have no more (`apimachinery/pkg/api/validation/objectmeta.go`).
 const MAX_FILE: usize = 256 * 1024;
@@ -18,10 +18,13 @@ pub(super) struct File {
     environment: Environment<'static>,
 }
 
+/// Branches that one file may have: the engine nests them.
+const MAX_BRANCHES: usize = 64;
+
 const NAME: &str = "file";
 
 impl File {
-    /// Compiles the text of the file called `name`.
+    /// Compiles the text of a file.
     pub(super) fn compile(source: &str) -> Result<Self, Fault> {
         statements(source)?;
         let mut environment = language();
@@ -67,7 +70,7 @@ impl File {
         String::from_utf8(out.0).map_err(|error| Fault::new("", error.to_string()))
     }
 
-    /// Every name that the file uses, as `Tree::names`.
+    /// Every name that the file uses, as a tree does.
     pub(super) fn names(&self, into: &mut BTreeSet<String>) {
         if let Ok(template) = self.environment.get_template(NAME) {
             into.extend(template.undeclared_variables(true));
@@ -75,24 +78,39 @@ impl File {
     }
 }
 
-/// Only `if` and `for`: `set` and its like could double a string at each step, which fuel does not count.
+/// Only `if` and `for`: `set` and its like could double a string at each step, which fuel does not count. Long expressions and many
+/// `elif`s would take our stack with them.
 fn statements(source: &str) -> Result<(), Fault> {
-    for (start, _) in source.match_indices("{%") {
-        let rest = source[start + 2..]
-            .trim_start_matches(['-', '+'])
-            .trim_start();
-        let word: String = rest
-            .chars()
-            .take_while(char::is_ascii_alphanumeric)
-            .collect();
-        if !["if", "elif", "else", "endif", "for", "endfor"].contains(&word.as_str()) {
-            let line = source[..start].lines().count().max(1);
-            return Err(Fault::new(
-                "",
-                format!(
-                    "line {line}: `{{% {word} %}}` is not in the language: it knows `if` and `for`"
-                ),
-            ));
+    let fault = |start: usize, message: String| {
+        let line = source[..start].matches('\n').count() + 1;
+        Err(Fault::new("", format!("line {line}: {message}")))
+    };
+    let mut branches = 0;
+    for (open, close) in [("{%", "%}"), ("{{", "}}")] {
+        for (start, _) in source.match_indices(open) {
+            let rest = &source[start + 2..];
+            let length = rest.find(close).unwrap_or(rest.len());
+            if length > MAX_EXPRESSION {
+                return fault(start, too_long(length));
+            }
+            if open == "{{" {
+                continue;
+            }
+            let rest = rest.trim_start_matches(['-', '+']).trim_start();
+            let word: String = rest
+                .chars()
+                .take_while(char::is_ascii_alphanumeric)
+                .collect();
+            if !["if", "elif", "else", "endif", "for", "endfor"].contains(&word.as_str()) {
+                return fault(
+                    start,
+                    format!("`{{% {word} %}}` is not in the language: it knows `if` and `for`"),
+                );
+            }
+            branches += usize::from(word == "elif");
+            if branches > MAX_BRANCHES {
+                return fault(start, format!("more than {MAX_BRANCHES} `elif`s"));
+            }
         }
     }
     Ok(())
@@ -170,7 +188,25 @@ mod tests {
         );
         assert_eq!(
             file("a\n{% set x = 1 %}"),
-            Err("line 1: `{% set %}` is not in the language: it knows `if` and `for`".to_owned())
+            Err("line 2: `{% set %}` is not in the language: it knows `if` and `for`".to_owned())
         );
+    }
+
+    #[test]
+    fn what_would_take_the_stack_is_refused() {
+        for hostile in [
+            format!("{{{{ {}1 }}}}", "1+".repeat(20_000)),
+            format!("{{% if {}1 %}}{{% endif %}}", "not ".repeat(20_000)),
+            format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(5_000)),
+        ] {
+            assert!(file(&hostile).is_err());
+        }
+        for bearable in [
+            format!("{{{{ {}1 }}}}", "1+".repeat(500)),
+            format!("{{% if {}1 %}}{{% endif %}}", "not ".repeat(250)),
+            format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(64)),
+        ] {
+            assert!(file(&bearable).is_ok(), "{bearable}");
+        }
     }
 }

@@ -231,9 +231,14 @@ fn tidy(faults: Vec<Fault>) -> Vec<Fault> {
 fn types_vary(body: &Tree, schema: &Schema) -> bool {
     let mut leaves = Vec::new();
     body.typed_leaves(&mut leaves);
+    let lookup = |rest: &str| {
+        rest.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
     leaves.iter().any(|source| match source.split_once('.') {
         Some(("params", name)) => !schema.is_scalar(name),
-        Some(("ports" | "upstream" | "instance", _)) => false,
+        Some(("ports" | "upstream", rest)) => !lookup(rest),
+        Some(("instance", "name" | "container")) => false,
         _ => true,
     })
 }

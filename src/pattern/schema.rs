@@ -258,6 +258,27 @@ fn close(schema: &mut Value, path: &str, faults: &mut Vec<Fault>) {
             close(inner, &below(name), faults);
         }
     }
+    for name in ["allOf", "anyOf", "oneOf"] {
+        for (index, inner) in map
+            .get(name)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .enumerate()
+        {
+            known_keywords(inner, &below(&format!("{name}[{index}]")), faults);
+        }
+    }
+    for name in ["not", "propertyNames"] {
+        if let Some(inner) = map.get(name) {
+            known_keywords(inner, &below(name), faults);
+        }
+    }
+}
+
+/// Finds misspelt keywords in a part that is not closed, because it only judges what another part describes.
+fn known_keywords(schema: &Value, path: &str, faults: &mut Vec<Fault>) {
+    close(&mut schema.clone(), path, faults);
 }
 
 fn complete(schema: &Value, value: &mut Value) {
@@ -327,6 +348,7 @@ fn sample(schema: &Value) -> Value {
                 item;
                 usize::try_from(least("minItems", 0))
                     .unwrap_or_default()
+                    .min(16)
             ])
         }
         Some("integer" | "number") => json!(least(

@@ -16,6 +16,14 @@ use super::{Fault, filters};
 /// Instructions that one expression or file may execute; a file of 1 000 shards takes some 30 000.
 const FUEL: u64 = 500_000;
 
+/// Longest expression, in bytes. The engine compiles operators in a row by recursion, on our stack.
+pub(super) const MAX_EXPRESSION: usize = 1024;
+
+/// The sentence for a longer one.
+pub(super) fn too_long(length: usize) -> String {
+    format!("the expression is {length} bytes long, expected at most {MAX_EXPRESSION}")
+}
+
 /// What a template can see: see [`Scope::NAMES`].
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
@@ -89,6 +97,9 @@ impl fmt::Debug for Template {
 impl Template {
     fn compile(source: &str) -> Result<Self, Fault> {
         let source = source.trim().to_owned();
+        if source.len() > MAX_EXPRESSION {
+            return Err(Fault::new("", too_long(source.len())));
+        }
         match LANGUAGE.compile_expression_owned(source.clone()) {
             Ok(expression) => Ok(Self { source, expression }),
             Err(error) => Err(Fault::new(

@@ -2,8 +2,8 @@
 
 use super::{Fault, Pattern};
 
-/// One app container with one named port: the least a pattern may count on.
-pub(super) const POD: &str = r#"{"metadata":{"name":"trial","labels":{"app":"trial"}},"spec":{"containers":[{"name":"app","image":"app:1","ports":[{"name":"http","containerPort":8080}]}]}}"#;
+/// One app container with one port: the least a pattern may count on. The port has no name, so a pattern may ask for any.
+pub(super) const POD: &str = r#"{"metadata":{"name":"trial","labels":{"app":"trial"}},"spec":{"containers":[{"name":"app","image":"app:1","ports":[{"containerPort":8080}]}]}}"#;
 
 /// Renders, merges and checks `pattern` with its defaults, and examples for what has none.
 pub(super) fn run(pattern: &Pattern) -> Result<(), Fault> {

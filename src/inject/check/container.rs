@@ -143,6 +143,11 @@ fn env_rules(container: &Value) -> Result<(), String> {
         let Some(from) = entry.get("valueFrom") else {
             continue;
         };
+        if from.as_object().is_none_or(|sources| sources.len() != 1) {
+            return Err(format!(
+                "variable `{name}`: `valueFrom` has not exactly one source"
+            ));
+        }
         if !text(entry, "value").is_empty() {
             return Err(format!(
                 "variable `{name}` has both `value` and `valueFrom`"
@@ -220,6 +225,12 @@ fn resource_rules(container: &Value) -> Result<(), String> {
     let Some(resources) = container.get("resources") else {
         return Ok(());
     };
+    if items(resources, "claims").next().is_some() {
+        return Err(
+            "resources: `claims` need a claim of the Pod's, which Outrigger does not add"
+                .to_owned(),
+        );
+    }
     let amounts = |kind: &str| {
         resources
             .get(kind)
@@ -233,22 +244,52 @@ fn resource_rules(container: &Value) -> Result<(), String> {
             .map_err(|error| format!("resources: {error}"))
     };
     for (name, value) in amounts("limits").chain(amounts("requests")) {
-        if read(value)? < Quantity::default() {
+        let amount = read(value)?;
+        if amount < Quantity::default() {
             return Err(format!(
                 "resources: {name} is `{}`, expected at least 0",
                 plain(value)
             ));
         }
+        let extended = name.contains('/');
+        let native = ["cpu", "memory", "ephemeral-storage"].contains(&name.as_str())
+            || name.starts_with("hugepages-");
+        if !extended && !native {
+            return Err(format!(
+                "resources: `{}` is no resource, expected `cpu`, `memory`, `ephemeral-storage` or a name with a domain",
+                excerpt(name, 60)
+            ));
+        }
+        if extended && amount.whole().is_none() {
+            return Err(format!(
+                "resources: {name} is `{}`, expected a whole number",
+                plain(value)
+            ));
+        }
     }
     for (name, request) in amounts("requests") {
-        if let Some((_, limit)) = amounts("limits").find(|(other, _)| *other == name)
-            && read(request)? > read(limit)?
-        {
-            return Err(format!(
-                "resources: the {name} request `{}` is above the limit `{}`",
-                plain(request),
-                plain(limit)
-            ));
+        let limit = amounts("limits")
+            .find(|(other, _)| *other == name)
+            .map(|(_, limit)| limit);
+        match limit {
+            Some(limit) if read(request)? > read(limit)? => {
+                return Err(format!(
+                    "resources: the {name} request `{}` is above the limit `{}`",
+                    plain(request),
+                    plain(limit)
+                ));
+            }
+            Some(limit) if name.contains('/') && read(request)? != read(limit)? => {
+                return Err(format!(
+                    "resources: the {name} request `{}` is not the limit `{}`",
+                    plain(request),
+                    plain(limit)
+                ));
+            }
+            None if name.contains('/') => {
+                return Err(format!("resources: {name} has a request and no limit"));
+            }
+            _ => {}
         }
     }
     Ok(())
