@@ -130,11 +130,10 @@ fn weight(expression: &str) -> (usize, usize) {
     for character in expression.chars() {
         match quote {
             Some(mark) if character == mark && before != '\\' => quote = None,
-            Some(_) => {}
             None if character == '\'' || character == '"' => quote = Some(character),
             None if "([{".contains(character) => open += 1,
             None if ")]}".contains(character) => open = open.saturating_sub(1),
-            None => {}
+            Some(_) | None => {}
         }
         let counts = quote.is_none()
             && "+-*/%<>?[=".contains(character)

@@ -140,16 +140,16 @@ fn what_others_add_is_no_attack() {
 #[test]
 fn a_helper_that_was_changed() {
     is_denied("another image", |pod| {
-        helper(pod, "https")["image"] = json!("evil:1")
+        helper(pod, "https")["image"] = json!("evil:1");
     });
     is_denied("another command", |pod| {
-        helper(pod, "redis-metrics")["command"] = json!(["sleep", "infinity"])
+        helper(pod, "redis-metrics")["command"] = json!(["sleep", "infinity"]);
     });
     is_denied("another argument", |pod| {
-        add(&mut helper(pod, "https")["args"], json!("--mode=validate"))
+        add(&mut helper(pod, "https")["args"], json!("--mode=validate"));
     });
     is_denied("a hook", |pod| {
-        helper(pod, "https")["lifecycle"] = json!({"postStart": {"exec": {"command": ["sh"]}}})
+        helper(pod, "https")["lifecycle"] = json!({"postStart": {"exec": {"command": ["sh"]}}});
     });
     is_denied("no readiness", |pod| {
         helper(pod, "https")
@@ -158,7 +158,7 @@ fn a_helper_that_was_changed() {
             .remove("readinessProbe");
     });
     is_denied("variables from elsewhere", |pod| {
-        helper(pod, "redis-metrics")["envFrom"] = json!([{"configMapRef": {"name": "x"}}])
+        helper(pod, "redis-metrics")["envFrom"] = json!([{"configMapRef": {"name": "x"}}]);
     });
 }
 
@@ -168,13 +168,13 @@ fn variables_beside_ours() {
         add(
             &mut helper(pod, "redis-metrics")["env"],
             json!({"name": "REDIS_ADDR", "value": "redis://evil:1"}),
-        )
+        );
     });
     is_denied("a library to load", |pod| {
         add(
             &mut helper(pod, "https")["env"],
             json!({"name": "LD_PRELOAD", "value": "/evil.so"}),
-        )
+        );
     });
 }
 
@@ -217,21 +217,21 @@ fn volumes_and_files_that_were_changed() {
         );
     });
     is_denied("another text", |pod| {
-        pod["metadata"]["annotations"]["files.outrigger.dev/https.envoy.yaml"] = json!("admin: {}")
+        pod["metadata"]["annotations"]["files.outrigger.dev/https.envoy.yaml"] = json!("admin: {}");
     });
 }
 
 #[test]
 fn a_port_that_took_its_name_back() {
     is_denied("the Service would go past the helper", |pod| {
-        pod["spec"]["containers"][0]["ports"][0]["name"] = json!("http")
+        pod["spec"]["containers"][0]["ports"][0]["name"] = json!("http");
     });
 }
 
 #[test]
 fn a_status_without_what_it_records() {
     is_denied("no containers", |pod| {
-        pod["spec"]["initContainers"] = json!([])
+        pod["spec"]["initContainers"] = json!([]);
     });
     let forged = json!({"version": 1, "instances": {"https": {"containers": ["https"]}, "redis-metrics": {"containers": ["redis-metrics"]}}});
     let mut pod = json!({"metadata": {"annotations": {"outrigger.dev/status": forged.to_string()}}, "spec": {"containers": [
