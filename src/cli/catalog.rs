@@ -186,13 +186,6 @@ fn summary(pattern: &Pattern) -> Value {
 /// An annotation value that works: what is required, by its example.
 fn example(pattern: &Pattern) -> String {
     let schema = pattern.schema.source();
-    let required: Vec<_> = schema
-        .get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
     let value = |name: &str| {
         let example = schema
             .get("properties")?
@@ -201,7 +194,7 @@ fn example(pattern: &Pattern) -> String {
             .get(0)?;
         Some(format!("{name}: {}", plain(example).replace('"', "")))
     };
-    let parts: Vec<_> = required.iter().filter_map(|name| value(name)).collect();
+    let parts: Vec<_> = pattern.schema.required().filter_map(value).collect();
     if parts.is_empty() {
         String::new()
     } else {
@@ -211,13 +204,7 @@ fn example(pattern: &Pattern) -> String {
 
 /// Name, type, default and description of each parameter, under a header.
 fn parameters(pattern: &Pattern) -> Vec<Vec<String>> {
-    let schema = pattern.schema.source();
-    let required = |name: &str| {
-        schema
-            .get("required")
-            .and_then(Value::as_array)
-            .is_some_and(|names| names.iter().any(|other| other == name))
-    };
+    let required = |name: &str| pattern.schema.required().any(|other| other == name);
     let mut rows = vec![
         ["PARAMETER", "TYPE", "DEFAULT", "MEANING"]
             .map(str::to_owned)

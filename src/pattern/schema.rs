@@ -112,6 +112,11 @@ impl Schema {
             .map(|(name, _)| name.as_str())
     }
 
+    /// The parameters that have to be given.
+    pub fn required(&self) -> impl Iterator<Item = &str> {
+        required(&self.source)
+    }
+
     /// The parameters and their schemas.
     #[must_use]
     pub fn properties(&self) -> Option<&Map<String, Value>> {
@@ -126,9 +131,7 @@ impl Schema {
         else {
             return false;
         };
-        let required = self.source.get("required").and_then(Value::as_array);
-        let there = schema.get("default").is_some()
-            || required.is_some_and(|names| names.iter().any(|other| other == name));
+        let there = schema.get("default").is_some() || self.required().any(|other| other == name);
         let fits = |keyword: &str| {
             schema
                 .get(keyword)
@@ -308,6 +311,11 @@ fn complete(schema: &Value, value: &mut Value) {
     }
 }
 
+fn required(schema: &Value) -> impl Iterator<Item = &str> {
+    let names = schema.get("required").and_then(Value::as_array);
+    names.into_iter().flatten().filter_map(Value::as_str)
+}
+
 fn sample(schema: &Value) -> Value {
     if let Some(value) = schema
         .get("default")
@@ -325,13 +333,7 @@ fn sample(schema: &Value) -> Value {
     };
     match schema.get("type").and_then(Value::as_str) {
         Some("object") => {
-            let required: Vec<_> = schema
-                .get("required")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect();
+            let required: Vec<_> = required(schema).collect();
             let properties = schema
                 .get("properties")
                 .and_then(Value::as_object)
