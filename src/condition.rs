@@ -6,7 +6,6 @@
 use std::cell::OnceCell;
 
 use cel::common::ast::{EntryExpr, Expr, operators};
-use cel::parser::Parser;
 use cel::{Context, IdedExpr, Program, Value as CelValue};
 use serde_json::{Value, json};
 
@@ -96,16 +95,12 @@ impl Condition {
             Ok(program) => program,
             Err(error) => return fault(format!("not CEL: {}", first_line(&error.to_string()))),
         };
-        let tree = match Parser::new().parse(expression) {
-            Ok(tree) => tree,
-            Err(error) => return fault(format!("not CEL: {}", first_line(&error.to_string()))),
-        };
         let mut audit = Audit {
             bound: Vec::new(),
             nesting: 0,
         };
         audit
-            .expression(&tree)
+            .expression(program.expression())
             .map_err(|message| Fault::new("expression", message))?;
         Ok(Self {
             name: name.to_owned(),

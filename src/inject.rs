@@ -83,7 +83,7 @@ impl Outcome {
         }
     }
 
-    /// The sentences that refuse the Pod; none for a Pod that may go on.
+    /// The decisions that refuse the Pod; none for a Pod that may go on.
     pub fn denials(&self) -> impl Iterator<Item = &Decision> {
         self.decisions
             .iter()
@@ -166,14 +166,11 @@ fn carried(pod: &Pod<'_>, decisions: &mut Vec<Decision>) -> Status {
 /// The trial at load: one pattern, one Pod, nothing around it.
 pub(crate) fn attempt(
     pattern: &Pattern,
-    params: serde_json::Value,
+    params: serde_json::Map<String, serde_json::Value>,
     pod: &[u8],
 ) -> Result<(), Fault> {
     let fault = |problem: Problem| Fault::new(problem.path, problem.sentence);
     let pod = Pod::read(pod).map_err(|error| Fault::new("", error.to_string()))?;
-    let serde_json::Value::Object(params) = params else {
-        return Ok(());
-    };
     let settings = Settings {
         params,
         into: None,

@@ -12,12 +12,12 @@ use serde_saphyr::{Error as SaphyrError, budget, options};
 #[error("{message}")]
 pub struct Error {
     pub message: String,
-    pub place: Option<Place>,
+    pub place: Option<Position>,
 }
 
 /// A place in a text: line and column, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     pub line: u64,
     pub column: u64,
 }
@@ -59,7 +59,7 @@ fn sentence(error: &SaphyrError) -> Error {
     let place = error
         .location()
         .filter(|location| location.line() > 0)
-        .map(|location| Place {
+        .map(|location| Position {
             line: location.line(),
             column: location.column(),
         });
@@ -129,9 +129,9 @@ pub fn steps(path: &str) -> Vec<Step> {
         .collect()
 }
 
-/// Where the field that `path` names stands in `text` (its first document): the deepest step that exists. `None` only for an empty document.
+/// Where the field that `path` names stands in `text` (its first document): the deepest step that exists. `None` for an empty document, and where the text does not parse that far.
 #[must_use]
-pub fn locate(text: &str, path: &[Step]) -> Option<Place> {
+pub fn locate(text: &str, path: &[Step]) -> Option<Position> {
     let mut parser = granit_parser::Parser::new_from_str(text);
     let mut cursor = Cursor { path, best: None };
     loop {
@@ -145,13 +145,16 @@ pub fn locate(text: &str, path: &[Step]) -> Option<Place> {
 
 type Parser<'a> = granit_parser::Parser<'a, granit_parser::StrInput<'a>>;
 
+/// The depth of a node that the path does not lead to.
+const LEFT: usize = usize::MAX - 1;
+
 struct Cursor<'p> {
     path: &'p [Step],
-    best: Option<Place>,
+    best: Option<Position>,
 }
 
 impl Cursor<'_> {
-    /// Walks one node; `depth` is how much of the path led to it, `usize::MAX` once it has been left.
+    /// Walks one node; `depth` is how much of the path led to it, [`LEFT`] once it has been left.
     fn node<'a>(
         &mut self,
         parser: &mut Parser<'a>,
@@ -173,14 +176,14 @@ impl Cursor<'_> {
                 if hit {
                     self.best = Some(place(&key_span));
                 } else if key.scalar().is_none() {
-                    self.node(parser, key, key_span, usize::MAX - 1);
+                    self.node(parser, key, key_span, LEFT);
                 }
                 let (value, value_span) = parser.next_event()?.ok()?;
                 self.node(
                     parser,
                     value,
                     value_span,
-                    if hit { depth + 1 } else { usize::MAX - 1 },
+                    if hit { depth + 1 } else { LEFT },
                 );
             },
             Event::SequenceStart(..) => {
@@ -193,12 +196,7 @@ impl Cursor<'_> {
                     if hit {
                         self.best = Some(place(&item_span));
                     }
-                    self.node(
-                        parser,
-                        item,
-                        item_span,
-                        if hit { depth + 1 } else { usize::MAX - 1 },
-                    );
+                    self.node(parser, item, item_span, if hit { depth + 1 } else { LEFT });
                 }
                 Some(())
             }
@@ -207,8 +205,8 @@ impl Cursor<'_> {
     }
 }
 
-fn place(span: &granit_parser::Span) -> Place {
-    Place {
+fn place(span: &granit_parser::Span) -> Position {
+    Position {
         line: span.start.line() as u64,
         column: span.start.col() as u64 + 1,
     }

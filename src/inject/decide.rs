@@ -192,7 +192,11 @@ fn resolve(
             vec![Source::Namespace(key.text())],
             Reason::WrongRole,
         );
-        offer.sentence = wrong_role(&key, &pattern);
+        offer.sentence = format!(
+            "namespace `{}`: {}",
+            context.namespace.name,
+            wrong_role(&key, &pattern)
+        );
         offer.settle(Force::Offered);
         plan.settled.push(offer);
         if claims.says_something() || claims.bindings().next().is_some() {

@@ -33,8 +33,11 @@ pub(super) fn place<'p>(
             .iter()
             .any(|decision| decision.verdict == Verdict::Denied)
     };
+    if !candidates.iter().any(is_offer) {
+        return place_all(empty, context, candidates);
+    }
     let all = place_all(empty, context, candidates.clone());
-    if !denied(&all.1) || !candidates.iter().any(is_offer) {
+    if !denied(&all.1) {
         return all;
     }
     let (offers, mut kept): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_offer);

@@ -16,12 +16,22 @@ pub(crate) struct Settings {
 impl Settings {
     /// Merges the layers: mappings deep, lists replaced, null back to the default.
     pub(crate) fn of(layers: &[Layer]) -> Self {
-        let mut params = Map::new();
+        let (mut params, mut overrides) = (Map::new(), Map::new());
         for layer in layers {
-            merge_deep(&mut params, &layer.params);
+            for (name, value) in &layer.params {
+                // In `override` null takes a field of the container away; elsewhere it goes back to the default.
+                let (base, nulls) = if name == "override" {
+                    (&mut overrides, Nulls::Stay)
+                } else {
+                    (&mut params, Nulls::Reset)
+                };
+                merge_entry(base, name, value, nulls);
+            }
         }
-        let into = params.remove("into");
-        let overrides = params.remove("override");
+        let into = params.shift_remove("into");
+        let overrides = overrides
+            .shift_remove("override")
+            .filter(|overrides| !overrides.is_null());
         Self {
             params,
             into,
@@ -88,16 +98,27 @@ fn integers(value: &mut Value) {
     }
 }
 
-fn merge_deep(base: &mut Map<String, Value>, over: &Map<String, Value>) {
-    for (key, value) in over {
-        match (base.get_mut(key), value) {
-            (_, Value::Null) => {
-                base.remove(key);
-            }
-            (Some(Value::Object(base)), Value::Object(over)) => merge_deep(base, over),
-            _ => {
-                base.insert(key.clone(), value.clone());
-            }
+/// What null means where layers are merged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nulls {
+    /// The entry goes.
+    Reset,
+    /// The entry is null.
+    Stay,
+}
+
+/// Puts one entry over `base`: mappings are merged, everything else replaces.
+fn merge_entry(base: &mut Map<String, Value>, name: &str, value: &Value, nulls: Nulls) {
+    match (base.get_mut(name), value) {
+        (_, Value::Null) if nulls == Nulls::Reset => {
+            base.shift_remove(name);
+        }
+        (Some(Value::Object(base)), Value::Object(over)) => {
+            over.iter()
+                .for_each(|(name, value)| merge_entry(base, name, value, nulls));
+        }
+        _ => {
+            base.insert(name.to_owned(), value.clone());
         }
     }
 }
@@ -115,14 +136,21 @@ mod tests {
             params: params.as_object().cloned().unwrap_or_default(),
         };
         let settings = Settings::of(&[
-            layer(json!({"a": {"b": 1, "c": 2}, "l": [1, 2], "gone": 1, "into": "all"})),
-            layer(json!({"a": {"b": 3}, "l": [3], "gone": null, "override": {"image": "x"}})),
+            layer(
+                json!({"a": {"b": 1, "c": 2}, "l": [1, 2], "gone": 1, "into": "all", "override": {"resources": {}, "image": "y"}}),
+            ),
+            layer(
+                json!({"a": {"b": 3}, "l": [3], "gone": null, "override": {"image": "x", "resources": null}}),
+            ),
         ]);
         assert_eq!(
             Value::Object(settings.params),
             json!({"a": {"b": 3, "c": 2}, "l": [3]})
         );
         assert_eq!(settings.into, Some(json!("all")));
-        assert_eq!(settings.overrides, Some(json!({"image": "x"})));
+        assert_eq!(
+            settings.overrides,
+            Some(json!({"resources": null, "image": "x"}))
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The status annotation: what was injected, and what it takes to take it out again.
 //!
 //! Compact JSON without timestamps, so that the same Pod always gets the same text. It is the Pod author's to forge, so nothing
-//! here is trusted for more than the author could do himself; a Required instance is rendered again instead (see [`super::carry`]).
+//! here is trusted for more than the author could do himself; a Required instance is rendered again instead (see [`super::verify`]).
 
 use std::collections::BTreeMap;
 

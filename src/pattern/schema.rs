@@ -171,23 +171,21 @@ impl Schema {
     /// One sentence for the first of `params` that does not fit, taken by themselves: what else is required is filled in.
     pub fn check_some(&self, params: &Map<String, Value>) -> Result<(), String> {
         let mut whole = self.sample();
-        if let Value::Object(whole) = &mut whole {
-            whole.extend(
-                params
-                    .iter()
-                    .filter(|(_, value)| !value.is_null())
-                    .map(|(name, value)| (name.clone(), value.clone())),
-            );
-        }
+        let given = params.iter().filter(|(_, value)| !value.is_null());
+        whole.extend(given.map(|(name, value)| (name.clone(), value.clone())));
+        let mut whole = Value::Object(whole);
         self.complete(&mut whole);
         self.check(&whole)
     }
 
     /// Parameters for a trial rendering: defaults, else the first example, else the least value that the schema allows.
-    pub(super) fn sample(&self) -> Value {
+    pub(super) fn sample(&self) -> Map<String, Value> {
         let mut params = sample(&self.source);
         self.complete(&mut params);
-        params
+        match params {
+            Value::Object(params) => params,
+            _ => Map::new(),
+        }
     }
 
     /// A default that its own schema refuses would fail at every Pod; find it now.
