@@ -39,7 +39,7 @@ pub struct Catalog {
     /// Re-roots every pattern's images.
     pub image_registry: Option<String>,
     patterns: BTreeMap<Place, BTreeMap<String, Arc<Pattern>>>,
-    bindings: BTreeMap<String, Vec<Binding>>,
+    bindings: BTreeMap<String, Vec<Arc<Binding>>>,
 }
 
 impl Default for Catalog {
@@ -104,15 +104,17 @@ impl Catalog {
     }
 
     /// Adds a pattern where its [`Pattern::place`] says, in place of one of the same name there.
-    pub fn add_pattern(&mut self, pattern: Pattern) {
+    pub fn add_pattern(&mut self, pattern: impl Into<Arc<Pattern>>) {
+        let pattern = pattern.into();
         self.patterns
             .entry(pattern.place.clone())
             .or_default()
-            .insert(pattern.name.clone(), Arc::new(pattern));
+            .insert(pattern.name.clone(), pattern);
     }
 
     /// Adds a binding; those of one namespace are kept by name, which is the order their parameters are merged in.
-    pub fn add_binding(&mut self, binding: Binding) {
+    pub fn add_binding(&mut self, binding: impl Into<Arc<Binding>>) {
+        let binding = binding.into();
         let bindings = self.bindings.entry(binding.namespace.clone()).or_default();
         bindings.retain(|other| other.name != binding.name);
         let at = bindings.partition_point(|other| other.name < binding.name);
@@ -151,7 +153,7 @@ impl Catalog {
 
     /// Bindings that hold for every namespace, by name.
     #[must_use]
-    pub fn cluster_bindings(&self) -> &[Binding] {
+    pub fn cluster_bindings(&self) -> &[Arc<Binding>] {
         if self.cluster_wide {
             self.bindings.get(&self.home).map_or(&[], Vec::as_slice)
         } else {
@@ -159,9 +161,15 @@ impl Catalog {
         }
     }
 
+    /// True if [`Catalog::home`] has bindings that nobody gets, because the server does not work cluster-wide.
+    #[must_use]
+    pub fn has_idle_bindings(&self) -> bool {
+        !self.cluster_wide && self.bindings.contains_key(&self.home)
+    }
+
     /// Bindings of one namespace, by name; none for Outrigger's own, whose bindings are for the cluster.
     #[must_use]
-    pub fn namespace_bindings(&self, namespace: &str) -> &[Binding] {
+    pub fn namespace_bindings(&self, namespace: &str) -> &[Arc<Binding>] {
         if namespace == self.home {
             &[]
         } else {

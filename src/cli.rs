@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 mod catalog;
+mod certs;
 mod completions;
 mod explain;
 mod inject;
 mod lint;
 mod output;
+mod serve;
 mod uninject;
 mod world;
 
@@ -31,11 +33,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Serve(serve::ServeVerb),
     Inject(inject::InjectArgs),
     Uninject(uninject::UninjectArgs),
     Explain(explain::ExplainArgs),
     Catalog(catalog::CatalogArgs),
     Lint(lint::LintArgs),
+    Certs(certs::CertsArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -53,11 +57,13 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let mut printer = Printer::new();
     let result = match cli.verb {
+        Verb::Serve(args) => serve::run(&args, &mut printer),
         Verb::Inject(args) => inject::run(&args, &mut printer),
         Verb::Uninject(args) => uninject::run(&args, &mut printer),
         Verb::Explain(args) => explain::run(&args, &mut printer),
         Verb::Catalog(args) => catalog::run(&args, &mut printer),
         Verb::Lint(args) => lint::run(&args, &mut printer),
+        Verb::Certs(args) => certs::run(&args, &mut printer),
         Verb::Completions(args) => completions::run(&args, &mut printer),
     };
     match result {

@@ -101,35 +101,40 @@ impl Outcome {
 
 /// Decides, renders, merges, checks. `pod` is a Pod or a Pod template in JSON.
 pub fn inject(pod: &[u8], context: &Context<'_>) -> Result<Outcome, Error> {
-    let pod = Pod::read(pod)?;
+    Ok(inject_pod(&Pod::read(pod)?, context))
+}
+
+/// The same for a Pod that has been read.
+#[must_use]
+pub fn inject_pod(pod: &Pod<'_>, context: &Context<'_>) -> Outcome {
     if pod.is_mirror() {
-        return Ok(Outcome::untouched(decide::mirror(&pod)));
+        return Outcome::untouched(decide::mirror(pod));
     }
     let Plan {
         candidates,
         settled: mut decisions,
-    } = decide(&pod, context);
-    let status = carried(&pod, &mut decisions);
-    if let Some(copied) = carry::unrecorded_volume(&pod, &status) {
+    } = decide(pod, context);
+    let status = carried(pod, &mut decisions);
+    if let Some(copied) = carry::unrecorded_volume(pod, &status) {
         // Every other sentence about such a Pod would lead astray.
-        return Ok(Outcome::untouched(vec![copied]));
+        return Outcome::untouched(vec![copied]);
     }
-    let (draft, placed) = place(&Draft::new(&pod, status), context, candidates);
+    let (draft, placed) = place(&Draft::new(pod, status), context, candidates);
     decisions.extend(placed);
-    carry::orphans(&draft.carried, &mut decisions, &pod);
+    carry::orphans(&draft.carried, &mut decisions, pod);
     decisions.sort_by(|left, right| left.instance.cmp(&right.instance));
     decisions.iter_mut().for_each(Decision::tidy);
     let denied = decisions
         .iter()
         .any(|decision| decision.verdict == Verdict::Denied);
-    Ok(Outcome {
+    Outcome {
         decisions,
         patch: if denied {
             Patch::default()
         } else {
             patch::patch(draft)
         },
-    })
+    }
 }
 
 /// The three stages that one candidate goes through.

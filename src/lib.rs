@@ -1,14 +1,14 @@
 //! Outrigger gives a Pod the helper containers it asks for.
 //!
 //! ```text
-//!  API server ──AdmissionReview──▶ webhook ─┐
+//!  API server ──AdmissionReview──▶ server ──┐
 //!                                           ├─▶ inject: decide ─▶ render ─▶ merge ─▶ check ─▶ JSON patch
 //!  a YAML file ──outrigger inject──▶ cli ───┘
 //! ```
 //!
 //! Words: a *pattern* is a reusable recipe ([`pattern`]), an *instance* one use of it in one Pod ([`names::Instance`]), a *binding*
 //! a rule that gives a pattern to Pods that did not ask ([`binding`]), a *decision* what became of a candidate and why
-//! ([`inject::Decision`]). The core, everything but [`cli`] and [`manifest`], knows no clock, environment, file or network.
+//! ([`inject::Decision`]). The core, everything but [`cli`], [`manifest`], `world`, `server` and `tls`, knows no clock, environment, file or network.
 
 pub mod binding;
 pub mod catalog;
@@ -25,5 +25,8 @@ pub mod selector;
 
 mod hash;
 mod namespace;
+mod server;
 mod text;
+mod tls;
+mod world;
 pub mod yaml;

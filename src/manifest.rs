@@ -67,6 +67,15 @@ impl Document {
         }
     }
 
+    /// What [`misplaced`] finds, at its line.
+    #[must_use]
+    pub fn misplaced(&self, template: &Template) -> Vec<Complaint> {
+        misplaced(&self.value, template)
+            .into_iter()
+            .map(|(path, sentence)| self.complain(&path, sentence))
+            .collect()
+    }
+
     /// `Deployment shop`, for people.
     #[must_use]
     pub fn title(&self) -> String {
@@ -94,7 +103,14 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Result<Vec<Document>, Vec<Compl
             decode("<stdin>", bytes, &mut documents, &mut complaints);
             continue;
         }
-        for file in files(path)? {
+        let found = files(path)?;
+        if found.is_empty() {
+            bail!(
+                "{}: no .yaml, .yml or .json file is in this directory",
+                path.display()
+            );
+        }
+        for file in found {
             let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
             decode(
                 &file.display().to_string(),
@@ -109,6 +125,14 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Result<Vec<Document>, Vec<Compl
     } else {
         Err(complaints)
     })
+}
+
+/// The documents of one file's `bytes`, and what is wrong with the others; `file` is what complaints call it.
+#[must_use]
+pub fn parse(file: &str, bytes: Vec<u8>) -> (Vec<Document>, Vec<Complaint>) {
+    let (mut documents, mut complaints) = (Vec::new(), Vec::new());
+    decode(file, bytes, &mut documents, &mut complaints);
+    (documents, complaints)
 }
 
 /// Splits a stream that is text; the complaint names the first byte that is not.
@@ -135,7 +159,8 @@ fn decode(
     }
 }
 
-fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// A file itself; the `.yaml`, `.yml` and `.json` files of a directory, by name.
+pub fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let metadata = std::fs::metadata(path).with_context(|| path.display().to_string())?;
     if !metadata.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -151,12 +176,6 @@ fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
         if known && entry.is_file() {
             found.push(entry);
         }
-    }
-    if found.is_empty() {
-        bail!(
-            "{}: no .yaml, .yml or .json file is in this directory",
-            path.display()
-        );
     }
     found.sort();
     Ok(found)

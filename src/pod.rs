@@ -65,13 +65,32 @@ struct Parts<'a> {
 /// `metadata`, as far as we read it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(expecting = "a mapping")]
+#[serde(rename_all = "camelCase")]
 pub struct Metadata<'a> {
+    /// What the API server makes the name of, where there is none yet.
+    #[serde(borrow, default)]
+    pub generate_name: Option<&'a RawValue>,
     /// `None`: absent or null, so that a patch has to create it.
     #[serde(borrow, default)]
     pub annotations: Option<Pairs<'a>>,
     /// `None`: absent or null, so that a patch has to create it.
     #[serde(borrow, default)]
     pub labels: Option<Pairs<'a>>,
+}
+
+impl Metadata<'_> {
+    /// `name`, which the request knows; where it is empty, what it will be made of.
+    #[must_use]
+    pub fn name_or_generated(&self, name: &str) -> String {
+        if name.is_empty() {
+            self.generate_name
+                .and_then(string)
+                .unwrap_or_default()
+                .into_owned()
+        } else {
+            name.to_owned()
+        }
+    }
 }
 
 /// `spec`, as far as we read it. A list that is `None` is absent or null, so that a patch has to create it.

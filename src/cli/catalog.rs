@@ -50,7 +50,7 @@ pub(super) fn run(args: &CatalogArgs, printer: &mut Printer) -> anyhow::Result<E
         Ok(world) => world,
         Err(complaints) => return Ok(printer.complaints(&complaints)),
     };
-    let patterns = world.catalog.patterns(world.default_namespace());
+    let patterns = world.catalog().patterns(world.default_namespace());
     match &args.verb {
         CatalogVerb::List { output, .. } => printer.data(&list(&patterns, *output))?,
         CatalogVerb::Show { name, output, .. } => {

@@ -43,7 +43,8 @@ pub(super) fn run(args: &ExplainArgs, printer: &mut Printer) -> anyhow::Result<E
     let mut texts = Vec::new();
     for document in &documents {
         for template in manifest::templates(&document.value) {
-            manifest::misplaced(document, &template)
+            document
+                .misplaced(&template)
                 .iter()
                 .for_each(|complaint| printer.warning(&complaint.to_string()));
             let (title, outcome) = match super::inject::decide(&world, document, &template) {

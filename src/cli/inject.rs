@@ -96,7 +96,8 @@ fn apply(
     after: &mut Value,
     printer: &mut Printer,
 ) -> anyhow::Result<Result<Option<Vec<Operation>>, Vec<Complaint>>> {
-    manifest::misplaced(document, template)
+    document
+        .misplaced(template)
         .iter()
         .for_each(|complaint| printer.warning(&complaint.to_string()));
     let (title, outcome) = match decide(world, document, template) {
@@ -156,7 +157,7 @@ pub(super) fn decide(
     let namespace = world.namespace_of(object);
     let context = Context {
         namespace: &namespace,
-        catalog: &world.catalog,
+        catalog: world.catalog(),
     };
     match inject::inject(pod.to_string().as_bytes(), &context) {
         Ok(outcome) => Ok((manifest::title(object), outcome)),

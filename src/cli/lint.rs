@@ -6,13 +6,13 @@ use clap::Args;
 use serde_json::Value;
 
 use super::output::{Ending, Printer};
-use super::world::complaint;
 use crate::binding::Binding;
 use crate::catalog::{Catalog, Place};
 use crate::keys;
 use crate::manifest::{self, Complaint, Object};
 use crate::pattern::{Fault, Pattern, advice};
 use crate::text::{counted, suggestion};
+use crate::world::complaint;
 
 /// Check patterns and bindings: schema, a trial rendering, Pod rules, Pod Security, literal secrets, probes that deadlock
 ///

@@ -1,18 +1,14 @@
 //! The context that the command line gives to `inject`: what the cluster would know, read from files.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
 
-use crate::binding::Binding;
-use crate::catalog::{Catalog, Namespace, Place};
+use crate::catalog::{Catalog, Namespace};
 use crate::keys;
-use crate::manifest::{self, Complaint, Object};
-use crate::pattern::{Fault, Pattern};
-use crate::text::excerpt;
-use crate::yaml;
+use crate::manifest::{self, Complaint};
+use crate::world::Item;
 
 /// What is known besides the manifests.
 #[derive(Debug, Args)]
@@ -31,10 +27,9 @@ pub(super) struct WorldArgs {
     image_registry: Option<String>,
 }
 
-/// The catalog, and the namespaces by name.
+/// The world, and the namespace of objects that name none.
 pub(super) struct World {
-    pub(super) catalog: Catalog,
-    namespaces: BTreeMap<String, Namespace>,
+    world: crate::world::World,
     default: String,
 }
 
@@ -49,75 +44,38 @@ impl World {
         } = args;
         let mut catalog = Catalog::at(home);
         catalog.image_registry.clone_from(image_registry);
-        let mut world = Self {
-            catalog,
-            namespaces: BTreeMap::new(),
-            default: namespace.clone(),
-        };
+        let mut world = crate::world::World::of(catalog);
         let documents = match manifest::read(context)? {
             Ok(documents) => documents,
             Err(complaints) => return Ok(Err(complaints)),
         };
-        let complaints: Vec<_> = documents
-            .iter()
-            .flat_map(manifest::objects)
-            .flat_map(|object| world.add(&object))
-            .collect();
+        let mut complaints = Vec::new();
+        for object in documents.iter().flat_map(manifest::objects) {
+            match Item::load(&object, home) {
+                Ok(item) => world.add(item),
+                Err(faults) => complaints.extend(faults),
+            }
+        }
         Ok(if complaints.is_empty() {
-            Ok(world)
+            Ok(Self {
+                world,
+                default: namespace.clone(),
+            })
         } else {
             Err(complaints)
         })
     }
 
-    fn add(&mut self, object: &Object<'_>) -> Vec<Complaint> {
-        let known = if object.is("v1", "Namespace") {
-            namespace(object.value).map(|namespace| {
-                self.namespaces.insert(namespace.name.clone(), namespace);
-            })
-        } else if object.is(keys::API_VERSION, "Pattern") {
-            self.add_pattern(object)
-        } else if object.is(keys::API_VERSION, "PatternBinding") {
-            self.add_binding(object)
-        } else {
-            let message = "expected a Namespace, a Pattern or a PatternBinding".to_owned();
-            Err(vec![Fault {
-                path: "kind".to_owned(),
-                message,
-            }])
-        };
-        known
-            .err()
-            .into_iter()
-            .flatten()
-            .map(|fault| complaint(object, &fault))
-            .collect()
-    }
-
-    fn add_pattern(&mut self, object: &Object<'_>) -> Result<(), Vec<Fault>> {
-        let place = Place::Namespace(object.namespace().unwrap_or(&self.catalog.home).to_owned());
-        self.catalog
-            .add_pattern(Pattern::load(object.value, place)?);
-        Ok(())
-    }
-
-    fn add_binding(&mut self, object: &Object<'_>) -> Result<(), Vec<Fault>> {
-        let namespace = object.namespace().unwrap_or(&self.catalog.home).to_owned();
-        self.catalog
-            .add_binding(Binding::load(object.value, &namespace, &self.catalog.home)?);
-        Ok(())
+    /// Patterns and bindings.
+    pub(super) fn catalog(&self) -> &Catalog {
+        &self.world.catalog
     }
 
     /// The namespace of an object: its own, else the one given on the command line.
     pub(super) fn namespace_of(&self, object: &Value) -> Namespace {
-        let name = own_namespace(object).unwrap_or(&self.default);
-        self.namespaces
-            .get(name)
-            .cloned()
-            .unwrap_or_else(|| Namespace {
-                name: name.to_owned(),
-                ..Namespace::default()
-            })
+        self.world
+            .namespace(own_namespace(object).unwrap_or(&self.default))
+            .into_owned()
     }
 
     /// The name of the namespace given on the command line.
@@ -128,66 +86,4 @@ impl World {
 
 fn own_namespace(object: &Value) -> Option<&str> {
     object.get("metadata")?.get("namespace")?.as_str()
-}
-
-fn namespace(object: &Value) -> Result<Namespace, Vec<Fault>> {
-    let metadata = object.get("metadata");
-    let mut faults = Vec::new();
-    let mut map = |field: &str| {
-        let mut texts = BTreeMap::new();
-        for (key, value) in metadata
-            .and_then(|metadata| metadata.get(field))
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
-            if let Some(text) = value.as_str() {
-                texts.insert(key.clone(), text.to_owned());
-            } else {
-                let message = format!(
-                    "`{key}` is `{}`, expected a string: put quotes around it",
-                    excerpt(&value.to_string(), 60)
-                );
-                faults.push(Fault {
-                    path: format!("metadata.{field}"),
-                    message,
-                });
-            }
-        }
-        texts
-    };
-    let (labels, annotations) = (map("labels"), map("annotations"));
-    let Some(name) = metadata
-        .and_then(|metadata| metadata.get("name"))
-        .and_then(Value::as_str)
-    else {
-        return Err(vec![Fault {
-            path: "metadata".to_owned(),
-            message: "missing field `name`".to_owned(),
-        }]);
-    };
-    if faults.is_empty() {
-        Ok(Namespace {
-            name: name.to_owned(),
-            labels,
-            annotations,
-        })
-    } else {
-        Err(faults)
-    }
-}
-
-/// A fault of a pattern or binding, at its line. One inside a file template is at the line of that template.
-pub(super) fn complaint(object: &Object<'_>, fault: &Fault) -> Complaint {
-    object.complain(&fault_steps(fault), &fault.to_string())
-}
-
-fn fault_steps(fault: &Fault) -> Vec<yaml::Step> {
-    // A file's name has dots of its own.
-    match fault.path.strip_prefix("spec.files.") {
-        Some(file) => ["spec", "files", file]
-            .map(|key| yaml::Step::Key(key.to_owned()))
-            .to_vec(),
-        None => yaml::steps(&fault.path),
-    }
 }

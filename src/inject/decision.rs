@@ -26,14 +26,22 @@ pub enum Verdict {
     Denied,
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Verdict {
+    /// The word for it; stable.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Injected => "injected",
             Self::Carried => "carried",
             Self::Skipped => "skipped",
             Self::Denied => "denied",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

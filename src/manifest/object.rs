@@ -164,18 +164,22 @@ pub fn get_mut<'a>(value: &'a mut Value, path: &[Step]) -> Option<&'a mut Value>
     })
 }
 
-/// Sentences about annotations that ask for something where nobody reads them: on a workload itself, or on a CronJob's jobs.
+/// Sentences about annotations that ask for something where nobody reads them: on a workload itself, or on a CronJob's jobs. Each with
+/// its place.
 #[must_use]
-pub fn misplaced(document: &Document, template: &Template) -> Vec<Complaint> {
+pub fn misplaced(document: &Value, template: &Template) -> Vec<(Vec<Step>, String)> {
     let whole = template.path();
-    let mut complaints = Vec::new();
+    let title = get(document, &template.object)
+        .map(title)
+        .unwrap_or_default();
+    let mut found = Vec::new();
     for end in template.object.len()..whole.len() {
         let metadata: Vec<Step> = whole[..end]
             .iter()
             .cloned()
             .chain(["metadata", "annotations"].map(|key| Step::Key(key.to_owned())))
             .collect();
-        let annotations = get(&document.value, &metadata).and_then(Value::as_object);
+        let annotations = get(document, &metadata).and_then(Value::as_object);
         for key in annotations
             .into_iter()
             .flatten()
@@ -184,13 +188,10 @@ pub fn misplaced(document: &Document, template: &Template) -> Vec<Complaint> {
         {
             let mut path = metadata.clone();
             path.push(Step::Key(key.clone()));
-            let title = get(&document.value, &template.object)
-                .map(title)
-                .unwrap_or_default();
-            complaints.push(document.complain(&path, format!("{title}: annotation `{key}` does nothing here: move it to the annotations of the Pod template")));
+            found.push((path, format!("{title}: annotation `{key}` does nothing here: move it to the annotations of the Pod template")));
         }
     }
-    complaints
+    found
 }
 
 /// `Deployment shop`: what an object is called among people.

@@ -40,8 +40,12 @@ fn code(text: &str) -> &str {
     text.split("\n#[cfg(test)]").next().unwrap_or(text)
 }
 
+/// What may know the outside.
 fn is_shell(name: &str) -> bool {
-    name == "main.rs" || name == "manifest.rs" || name == "cli.rs" || name.starts_with("cli/")
+    ["cli", "manifest", "server", "tls", "world"]
+        .iter()
+        .any(|shell| name == format!("{shell}.rs") || name.starts_with(&format!("{shell}/")))
+        || name == "main.rs"
 }
 
 #[test]
@@ -62,6 +66,9 @@ fn the_core_knows_no_clock_environment_file_or_network() {
         "clap",
         "crate::cli",
         "crate::manifest",
+        "crate::server",
+        "crate::tls",
+        "crate::world",
         "rand::",
         "async ",
     ];
@@ -121,7 +128,7 @@ fn nothing_is_left_for_later() {
         for word in words
             .iter()
             .map(String::as_str)
-            .chain(["dbg!", "unimplemented!"])
+            .chain(["dbg!", concat!("unimplemen", "ted!")])
         {
             assert!(!text.contains(word), "src/{name} says `{word}`");
         }

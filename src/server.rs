@@ -1,0 +1,166 @@
+//! The webhook server: AdmissionReviews in over TLS, JSON patches out.
+//!
+//! ```text
+//!            listener             app                 verdict
+//!  TLS ──▶ connections ──▶ doors, bounds ──▶ review ─▶ inject ─▶ response, metrics, log line
+//!            │                                  ▲
+//!            │ timeouts, drain                  │ world (patterns, bindings, namespaces)
+//!  plain ──▶ admin: /livez /readyz /metrics     │
+//!                        ▲                      │
+//!  runtime ── binds, spawns, refreshes ─────────┘ and ends it all
+//! ```
+//!
+//! Handlers hold no state of their own: a request sees one world and one certificate, whatever is exchanged meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Response, StatusCode, header};
+use axum::routing::post;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use tower_http::catch_panic::CatchPanicLayer;
+
+mod admin;
+mod advise;
+mod body;
+mod door;
+mod health;
+mod life;
+mod listener;
+mod logging;
+mod metrics;
+mod refresh;
+mod review;
+mod runtime;
+mod timeouts;
+mod verdict;
+
+use door::Door;
+use health::Health;
+use metrics::{Label, Metrics, Rejection, Stage};
+
+use crate::tls::Tls;
+use crate::world::World;
+
+pub(crate) use runtime::{ServeArgs, run};
+
+/// How long a request may wait for its turn before it is sent away. The API server tries again a second later, within its timeout.
+const QUEUE: Duration = Duration::from_millis(250);
+
+/// What requests share.
+#[derive(Debug)]
+pub(crate) struct State {
+    world: ArcSwap<World>,
+    tls: Tls,
+    metrics: Metrics,
+    health: Health,
+    in_flight: Semaphore,
+}
+
+/// The webhook port: the doors and nothing else; another path is a 404, another method a 405, both without a body.
+fn app(state: &Arc<State>) -> Router {
+    let doors = Door::ALL.iter().fold(Router::new(), |router, door| {
+        let state = state.clone();
+        router.route(
+            door.path(),
+            post(move |request| review(state, *door, request)),
+        )
+    });
+    contained(doors, state)
+}
+
+/// A panic in a request is that request's 500, and is counted.
+fn contained(router: Router, state: &Arc<State>) -> Router {
+    let state = state.clone();
+    router.layer(CatchPanicLayer::custom(move |_| {
+        state.metrics.panics.inc();
+        status(StatusCode::INTERNAL_SERVER_ERROR)
+    }))
+}
+
+/// One review, within its bounds.
+async fn review(state: Arc<State>, door: Door, request: Request) -> Response<Body> {
+    let started = Instant::now();
+    let (head, body) = request.into_parts();
+    let deadline = started + body::patience(&head.uri);
+    let Ok(Ok(_permit)) = timeout(QUEUE, state.in_flight.acquire()).await else {
+        return reject(&state, door, Rejection::TooManyRequests);
+    };
+    let _guest = Guest::enter(&state.metrics);
+    if !is_json(&head.headers) {
+        return reject(&state, door, Rejection::ContentType);
+    }
+    match body::read(&head.headers, body, deadline).await {
+        Err(rejection) => reject(&state, door, rejection),
+        Ok(body) => {
+            state.metrics.took(Stage::Receive, started.elapsed());
+            verdict::answer(&state, door, &body)
+        }
+    }
+}
+
+fn is_json(headers: &axum::http::HeaderMap) -> bool {
+    let is = |name, expected: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| {
+                value
+                    .split(';')
+                    .next()
+                    .is_some_and(|kind| kind.trim().eq_ignore_ascii_case(expected))
+            })
+    };
+    is(header::CONTENT_TYPE, "application/json")
+        && (!headers.contains_key(header::CONTENT_ENCODING)
+            || is(header::CONTENT_ENCODING, "identity"))
+}
+
+/// An answer without a review: the body was not read, or not whole.
+fn reject(state: &State, door: Door, rejection: Rejection) -> Response<Body> {
+    state.metrics.rejected(rejection);
+    tracing::warn!(webhook = door.name(), reason = rejection.name(), "rejected");
+    let mut response = status(match rejection {
+        Rejection::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+        Rejection::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Rejection::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+        Rejection::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Rejection::BodyBroken | Rejection::TooManyConnections | Rejection::Handshake => {
+            StatusCode::BAD_REQUEST
+        }
+    });
+    if rejection == Rejection::TooManyRequests {
+        // client-go repeats a webhook call that is answered so (`rest/with_retry.go`).
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn status(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// A request in flight, for the gauge.
+struct Guest<'a>(&'a Metrics);
+
+impl<'a> Guest<'a> {
+    fn enter(metrics: &'a Metrics) -> Self {
+        metrics.in_flight.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Guest<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
+    }
+}

@@ -1,0 +1,101 @@
+//! Reading a body within bounds: its size, and the time it may take.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Uri, header};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::metrics::Rejection;
+
+/// Two objects of the API server's 3 MiB (`MaxRequestBodyBytes`), and 1 MiB for what is around them; controller-runtime's limit, too.
+pub(crate) const MAX_BODY: usize = 7 * 1024 * 1024;
+/// A body that takes longer does not come from an API server.
+const MAX_TIME: Duration = Duration::from_secs(10);
+/// The API server's longest timeout.
+const MAX_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads the whole body; `deadline` is when it must be there.
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    deadline: Instant,
+) -> Result<Vec<u8>, Rejection> {
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY) {
+        return Err(Rejection::BodyTooLarge);
+    }
+    // Announcing costs nothing, so not all of it is believed.
+    let mut bytes = Vec::with_capacity(announced.unwrap_or_default().min(512 * 1024));
+    let deadline = deadline.min(Instant::now() + MAX_TIME);
+    while let Some(frame) = timeout_at(deadline, body.frame())
+        .await
+        .map_err(|_| Rejection::BodyTooSlow)?
+    {
+        let frame = frame.map_err(|_| Rejection::BodyBroken)?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        if bytes.len() + data.len() > MAX_BODY {
+            return Err(Rejection::BodyTooLarge);
+        }
+        bytes.extend_from_slice(data);
+    }
+    Ok(bytes)
+}
+
+/// How long the API server waits: its `?timeout=5s`, in Go's notation; 30 s where it is absent or says something else.
+pub(crate) fn patience(uri: &Uri) -> Duration {
+    let value = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("timeout="));
+    value
+        .and_then(duration)
+        .unwrap_or(MAX_TIMEOUT)
+        .min(MAX_TIMEOUT)
+}
+
+/// A duration in one unit of Go's notation: `5s`, `250ms`, `2m`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
+    let seconds = match unit {
+        "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timeout_is_read() {
+        let patience = |uri: &'static str| patience(&Uri::from_static(uri));
+        assert_eq!(
+            patience("/mutate/cluster?timeout=5s"),
+            Duration::from_secs(5)
+        );
+        assert_eq!(
+            patience("/mutate/cluster?x=1&timeout=250ms"),
+            Duration::from_millis(250)
+        );
+        for unknown in [
+            "/mutate/cluster",
+            "/mutate/cluster?timeout=",
+            "/mutate/cluster?timeout=-5s",
+            "/mutate/cluster?timeout=5h",
+            "/mutate/cluster?timeout=99s",
+        ] {
+            assert_eq!(patience(unknown), MAX_TIMEOUT, "{unknown}");
+        }
+    }
+}

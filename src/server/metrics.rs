@@ -1,0 +1,411 @@
+//! Metrics: names, labels and buckets. Label values come from closed sets of ours, or are names of patterns that are loaded; never from
+//! a request.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::door::Door;
+use crate::inject::{Decision, Verdict};
+
+/// Every metric of the server.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    decisions: Family<DecisionLabels, Counter>,
+    duration: Family<StageLabels, Histogram, fn() -> Histogram>,
+    request_bytes: Histogram,
+    patch_bytes: Histogram,
+    pub(crate) in_flight: Gauge,
+    pub(crate) connections: Gauge,
+    rejected: Family<RejectedLabels, Counter>,
+    pub(crate) panics: Counter,
+    files: Family<FileLabels, Gauge>,
+    reloads: Family<ReloadLabels, Counter>,
+    last_reload: Family<WhatLabels, Gauge<f64, AtomicU64>>,
+    certificates: Family<CertificateLabels, Gauge<f64, AtomicU64>>,
+}
+
+/// How a request ended, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    /// A patch was sent.
+    Injected,
+    /// Looked at, and nothing to add.
+    Unchanged,
+    /// Not the creation of a Pod.
+    Ignored,
+    Denied,
+    /// The body could not be read as a review.
+    Unreadable,
+}
+
+/// A part of the work on a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    /// From the head to the last byte of the body.
+    Receive,
+    /// From there to a decision with its patch.
+    Decide,
+    /// The answer's text.
+    Respond,
+}
+
+/// Why something was turned away before it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Rejection {
+    TooManyConnections,
+    Handshake,
+    TooManyRequests,
+    BodyTooLarge,
+    BodyTooSlow,
+    BodyBroken,
+    ContentType,
+}
+
+/// What is read again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Reread {
+    Configuration,
+    Certificate,
+}
+
+/// Gives an enum of ours its label texts; the match says which. Logs use them, too.
+pub(crate) trait Label: Copy {
+    fn name(self) -> &'static str;
+}
+
+impl Label for Door {
+    fn name(self) -> &'static str {
+        Self::name(self)
+    }
+}
+
+impl Label for Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::Unchanged => "unchanged",
+            Self::Ignored => "ignored",
+            Self::Denied => "denied",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl Label for Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Receive => "receive",
+            Self::Decide => "decide",
+            Self::Respond => "respond",
+        }
+    }
+}
+
+impl Label for Rejection {
+    fn name(self) -> &'static str {
+        match self {
+            Self::TooManyConnections => "too-many-connections",
+            Self::Handshake => "handshake",
+            Self::TooManyRequests => "too-many-requests",
+            Self::BodyTooLarge => "body-too-large",
+            Self::BodyTooSlow => "body-too-slow",
+            Self::BodyBroken => "body-broken",
+            Self::ContentType => "content-type",
+        }
+    }
+}
+
+impl Label for Reread {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
+impl Label for bool {
+    fn name(self) -> &'static str {
+        if self { "good" } else { "broken" }
+    }
+}
+
+/// A label value out of one of our enums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Value<T>(T);
+
+impl<T: Label> EncodeLabelValue for Value<T> {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        self.0.name().encode(encoder)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    webhook: Value<Door>,
+    verdict: Value<Outcome>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabels {
+    pattern: String,
+    verdict: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    stage: Value<Stage>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RejectedLabels {
+    reason: Value<Rejection>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FileLabels {
+    state: Value<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhatLabels {
+    what: Value<Reread>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    what: Value<Reread>,
+    result: Value<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    role: &'static str,
+}
+
+impl Metrics {
+    /// All of them, registered, at zero.
+    pub(crate) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("outrigger"),
+            requests: Family::default(),
+            decisions: Family::default(),
+            // 0.25 ms to 1 s: the API server's own buckets start where ours should have ended.
+            duration: Family::new_with_constructor(|| {
+                Histogram::new([
+                    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1,
+                    0.25, 1.0,
+                ])
+            }),
+            request_bytes: Histogram::new(exponential_buckets(1024.0, 4.0, 7)),
+            patch_bytes: Histogram::new(exponential_buckets(256.0, 4.0, 6)),
+            in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            rejected: Family::default(),
+            panics: Counter::default(),
+            files: Family::default(),
+            reloads: Family::default(),
+            last_reload: Family::default(),
+            certificates: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let Self {
+            registry,
+            requests,
+            decisions,
+            duration,
+            request_bytes,
+            patch_bytes,
+            in_flight,
+            connections,
+            rejected,
+            panics,
+            files,
+            reloads,
+            last_reload,
+            certificates,
+        } = self;
+        registry.register("admission_requests", "Reviews answered", requests.clone());
+        registry.register(
+            "decisions",
+            "Candidate instances, and what became of them",
+            decisions.clone(),
+        );
+        registry.register_with_unit(
+            "admission_duration",
+            "Time spent on a review, by stage",
+            Unit::Seconds,
+            duration.clone(),
+        );
+        registry.register_with_unit(
+            "request",
+            "Size of a review",
+            Unit::Bytes,
+            request_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "patch",
+            "Size of a patch, where there is one",
+            Unit::Bytes,
+            patch_bytes.clone(),
+        );
+        registry.register(
+            "requests_in_flight",
+            "Requests being read or answered",
+            in_flight.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections to the webhook port",
+            connections.clone(),
+        );
+        registry.register(
+            "rejected",
+            "Connections and requests turned away unread",
+            rejected.clone(),
+        );
+        registry.register("panics", "Requests that ended in a panic", panics.clone());
+        registry.register(
+            "configuration_files",
+            "Files of patterns and context, by state",
+            files.clone(),
+        );
+        registry.register(
+            "reloads",
+            "Changes of what is read again and again",
+            reloads.clone(),
+        );
+        registry.register_with_unit(
+            "last_reload_success_timestamp",
+            "When it was last read without a fault",
+            Unit::Seconds,
+            last_reload.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_not_after_timestamp",
+            "When a certificate ends",
+            Unit::Seconds,
+            certificates.clone(),
+        );
+        registry.register(
+            "build",
+            "The program",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+    }
+
+    /// One review was answered.
+    pub(crate) fn answered(&self, door: Door, outcome: Outcome) {
+        let labels = RequestLabels {
+            webhook: Value(door),
+            verdict: Value(outcome),
+        };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// One candidate was decided. Its pattern is a label only if it is loaded: a name that a Pod made up is not.
+    pub(crate) fn decided(&self, decision: &Decision) {
+        let known = decision.pattern.is_some() || decision.verdict == Verdict::Carried;
+        let name = decision.instance.split('.').next().unwrap_or_default();
+        let labels = DecisionLabels {
+            pattern: if known { name } else { "unknown" }.to_owned(),
+            verdict: decision.verdict.name(),
+            reason: decision.reason.code(),
+        };
+        self.decisions.get_or_create(&labels).inc();
+    }
+
+    /// A stage took so long.
+    pub(crate) fn took(&self, stage: Stage, time: Duration) {
+        let labels = StageLabels {
+            stage: Value(stage),
+        };
+        self.duration
+            .get_or_create(&labels)
+            .observe(time.as_secs_f64());
+    }
+
+    /// A body of so many bytes came.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.request_bytes.observe(float(bytes));
+    }
+
+    /// A patch of so many bytes went.
+    pub(crate) fn patched(&self, bytes: usize) {
+        self.patch_bytes.observe(float(bytes));
+    }
+
+    pub(crate) fn rejected(&self, reason: Rejection) {
+        let labels = RejectedLabels {
+            reason: Value(reason),
+        };
+        self.rejected.get_or_create(&labels).inc();
+    }
+
+    /// Something was read again: whether it is good, and whether it is new.
+    pub(crate) fn reread(&self, what: Reread, good: bool, changed: bool, now: SystemTime) {
+        if changed {
+            let labels = ReloadLabels {
+                what: Value(what),
+                result: Value(good),
+            };
+            self.reloads.get_or_create(&labels).inc();
+        }
+        if good {
+            let labels = WhatLabels { what: Value(what) };
+            self.last_reload.get_or_create(&labels).set(seconds(now));
+        }
+    }
+
+    pub(crate) fn files(&self, good: usize, broken: usize) {
+        for (state, count) in [(true, good), (false, broken)] {
+            let labels = FileLabels {
+                state: Value(state),
+            };
+            self.files
+                .get_or_create(&labels)
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// `role` is `leaf` or `ca`.
+    pub(crate) fn certificate(&self, role: &'static str, until: SystemTime) {
+        self.certificates
+            .get_or_create(&CertificateLabels { role })
+            .set(seconds(until));
+    }
+
+    /// The exposition in the OpenMetrics text format.
+    pub(crate) fn text(&self) -> String {
+        let mut exposition = String::new();
+        // Writing to a String does not fail.
+        let _ = text::encode(&mut exposition, &self.registry);
+        exposition
+    }
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
+fn float(bytes: usize) -> f64 {
+    f64::from(u32::try_from(bytes).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,261 @@
+//! The one place where what `inject` found becomes a response, metrics and a log line.
+//!
+//! A sentence goes to whoever sent the Pod, and nowhere else: it may quote a value. Metrics and logs get codes and names.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::{Response as HttpResponse, StatusCode, header};
+
+use super::door::Door;
+use super::metrics::{Label, Metrics, Outcome, Stage};
+use super::review::{Request, Response, Unreadable};
+use super::{State, advise};
+use crate::inject::{self, Context, Decision};
+use crate::pod::Pod;
+use crate::text::excerpt;
+use crate::world::World;
+
+/// More warnings than these are counted, not shown: the API server cuts all of a request's at 4 096 characters together.
+const MAX_WARNINGS: usize = 5;
+/// Characters of a warning (`k8s.io/api/admission/v1`: "Limit warning messages to 120 characters if possible").
+const MAX_WARNING: usize = 120;
+/// Characters of a denial: several sentences, each of which is bounded.
+const MAX_DENIAL: usize = 4096;
+/// Characters of an audit annotation.
+const MAX_AUDIT: usize = 1024;
+
+/// What is answered, and what is said about it elsewhere.
+pub(super) struct Verdict<'a> {
+    pub(super) outcome: Outcome,
+    pub(super) response: Response<'a>,
+    pub(super) decisions: Vec<Decision>,
+    /// The Pod's name, or what it will be made of.
+    pub(super) pod: String,
+    pub(super) patch_bytes: usize,
+}
+
+/// A review's bytes in, the answer out.
+pub(super) fn answer(state: &State, door: Door, body: &[u8]) -> HttpResponse<Body> {
+    let started = Instant::now();
+    let metrics = &state.metrics;
+    metrics.received(body.len());
+    let request = match Request::read(body) {
+        Ok(request) => request,
+        Err(unreadable) => {
+            metrics.answered(door, Outcome::Unreadable);
+            tracing::warn!(webhook = door.name(), bytes = body.len(), "unreadable");
+            return refuse(unreadable);
+        }
+    };
+    let world = state.world.load();
+    let verdict = match door {
+        Door::Annotated | Door::Namespace | Door::Cluster => mutate(&request, &world),
+        Door::Advise => advise::advise(&request, &world),
+    };
+    let decided = started.elapsed();
+    metrics.took(Stage::Decide, decided);
+    let json = verdict.response.to_json();
+    metrics.took(Stage::Respond, started.elapsed().saturating_sub(decided));
+    record(metrics, door, &verdict);
+    log(door, &request, &verdict, body.len(), decided);
+    respond(StatusCode::OK, "application/json", json)
+}
+
+/// The three doors' room.
+fn mutate<'a>(request: &'a Request<'a>, world: &World) -> Verdict<'a> {
+    let uid = &*request.uid;
+    let Some(object) = request.object.filter(|_| request.creates_a_pod()) else {
+        return Verdict::ignored(uid);
+    };
+    let found = Pod::read(object.get().as_bytes()).map(|pod| {
+        let context = Context {
+            namespace: &world.namespace(&request.namespace),
+            catalog: &world.catalog,
+        };
+        let name = pod.metadata.name_or_generated(&request.name);
+        (name, inject::inject_pod(&pod, &context))
+    });
+    match found {
+        Err(error) => Verdict {
+            outcome: Outcome::Denied,
+            response: Response::denied(uid, excerpt(&error.to_string(), MAX_DENIAL)),
+            ..Verdict::ignored(uid)
+        },
+        Ok((pod, outcome)) => Verdict {
+            pod,
+            ..Verdict::of(uid, outcome)
+        },
+    }
+}
+
+impl<'a> Verdict<'a> {
+    /// Nothing that concerns us.
+    pub(super) fn ignored(uid: &'a str) -> Self {
+        Self {
+            outcome: Outcome::Ignored,
+            response: Response::allowed(uid),
+            decisions: Vec::new(),
+            pod: String::new(),
+            patch_bytes: 0,
+        }
+    }
+
+    fn of(uid: &'a str, found: inject::Outcome) -> Self {
+        let denial = denial(&found);
+        let warnings = shorten(found.warnings());
+        let (outcome, mut response, patch_bytes) = match denial {
+            Some(sentence) => (Outcome::Denied, Response::denied(uid, sentence), 0),
+            None if found.patch.is_empty() => (Outcome::Unchanged, Response::allowed(uid), 0),
+            None => {
+                let patch = found.patch.to_json();
+                (
+                    Outcome::Injected,
+                    Response::patched(uid, &patch),
+                    patch.len(),
+                )
+            }
+        };
+        response.warnings = warnings;
+        if !found.decisions.is_empty() {
+            response.audit_annotations = [
+                ("decision", outcome.name().to_owned()),
+                ("instances", excerpt(&codes(&found.decisions), MAX_AUDIT)),
+            ]
+            .into();
+        }
+        Self {
+            outcome,
+            response,
+            decisions: found.decisions,
+            pod: String::new(),
+            patch_bytes,
+        }
+    }
+}
+
+/// The sentences of every denial; `None` if there is none.
+pub(super) fn denial(found: &inject::Outcome) -> Option<String> {
+    let sentences: Vec<&str> = found
+        .denials()
+        .map(|decision| decision.sentence.as_str())
+        .collect();
+    (!sentences.is_empty()).then(|| excerpt(&sentences.join("; "), MAX_DENIAL))
+}
+
+/// At most so many, of at most so many characters, one line each; what is left out is counted.
+pub(super) fn shorten<'w>(warnings: impl Iterator<Item = &'w str>) -> Vec<String> {
+    let mut short: Vec<String> = warnings
+        .map(|warning| excerpt(&format!("outrigger: {warning}"), MAX_WARNING))
+        .collect();
+    if short.len() > MAX_WARNINGS {
+        let more = short.len() - (MAX_WARNINGS - 1);
+        short.truncate(MAX_WARNINGS - 1);
+        short.push(format!(
+            "outrigger: {more} more warnings; `outrigger explain -f` shows them all"
+        ));
+    }
+    short
+}
+
+/// `https=injected/asked redis-metrics=skipped/opted-out`: names and codes only.
+fn codes(decisions: &[Decision]) -> String {
+    let mut text = String::new();
+    for decision in decisions {
+        let space = if text.is_empty() { "" } else { " " };
+        // Writing to a String does not fail.
+        let _ = write!(
+            text,
+            "{space}{}={}/{}",
+            decision.instance,
+            decision.verdict,
+            decision.reason.code()
+        );
+    }
+    text
+}
+
+fn record(metrics: &Metrics, door: Door, verdict: &Verdict<'_>) {
+    metrics.answered(door, verdict.outcome);
+    if verdict.patch_bytes > 0 {
+        metrics.patched(verdict.patch_bytes);
+    }
+    for decision in &verdict.decisions {
+        metrics.decided(decision);
+    }
+}
+
+fn log(door: Door, request: &Request<'_>, verdict: &Verdict<'_>, bytes: usize, decided: Duration) {
+    let line = |text: &str| excerpt(text, 253);
+    tracing::info!(
+        uid = line(&request.uid),
+        webhook = door.name(),
+        namespace = line(&request.namespace),
+        kind = line(&request.kind.kind),
+        name = line(&verdict.pod),
+        operation = line(&request.operation),
+        dry_run = request.dry_run.unwrap_or(false),
+        verdict = verdict.outcome.name(),
+        instances = excerpt(&codes(&verdict.decisions), MAX_AUDIT),
+        bytes,
+        patch_bytes = verdict.patch_bytes,
+        micros = u64::try_from(decided.as_micros()).unwrap_or(u64::MAX),
+        "reviewed"
+    );
+}
+
+/// A 400: with a review around the sentence if there is a uid to answer to, else with the sentence alone.
+fn refuse(unreadable: Unreadable) -> HttpResponse<Body> {
+    let Unreadable { uid, sentence } = unreadable;
+    let sentence = excerpt(&sentence, MAX_DENIAL);
+    match uid {
+        Some(uid) => respond(
+            StatusCode::BAD_REQUEST,
+            "application/json",
+            Response::denied(&uid, sentence).to_json(),
+        ),
+        None => respond(
+            StatusCode::BAD_REQUEST,
+            "text/plain; charset=utf-8",
+            format!("{sentence}\n").into_bytes(),
+        ),
+    }
+}
+
+/// An answer of one piece.
+pub(super) fn respond(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Body>,
+) -> HttpResponse<Body> {
+    let mut response = HttpResponse::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(content_type),
+    );
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_few_and_short_and_on_one_line() {
+        let long = "ä\n".repeat(200);
+        let many = vec![long.as_str(); 7];
+        let short = shorten(many.into_iter());
+        assert_eq!(short.len(), MAX_WARNINGS);
+        for warning in &short {
+            assert!(warning.chars().count() <= MAX_WARNING, "{warning}");
+            assert!(!warning.contains(char::is_control), "{warning}");
+        }
+        assert_eq!(
+            short[4],
+            "outrigger: 3 more warnings; `outrigger explain -f` shows them all"
+        );
+        assert_eq!(shorten(["a"].into_iter()), ["outrigger: a"]);
+    }
+}

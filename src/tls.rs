@@ -1,0 +1,254 @@
+//! TLS: which certificate is shown, who is let in, and how both are exchanged under running connections.
+//!
+//! ```text
+//!  --tls self   issue: a CA and a leaf ─┐
+//!  --tls files  files: a pair, by content ─┼─▶ ServerConfig ─▶ one swap ─▶ the next handshake
+//!  --client-ca  clients: who may connect ─┘
+//! ```
+//!
+//! Certificate, key and client CA change together at one point, so no connection ever sees half of a change. What cannot be read
+//! keeps what was there before. Age is judged by the wall clock, since a timer sleeps when the machine does.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use clap::{Args, ValueEnum};
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+
+mod clients;
+mod files;
+pub(crate) mod issue;
+mod keep;
+mod own;
+
+use clients::{ClientArgs, Clients};
+use files::{FileArgs, Files};
+pub(crate) use keep::write;
+use own::{Own, OwnArgs};
+
+/// What is wrong with certificates; the sentence names the file and what was expected.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The flags do not go together.
+    #[error("{0}")]
+    Arguments(String),
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        path: String,
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{path}: {problem}")]
+    Content { path: String, problem: String },
+    /// Certificate and key are no pair, or no configuration comes of them.
+    #[error("the certificate does not work: {0}")]
+    Unusable(#[from] rustls::Error),
+    /// Issuing failed.
+    #[error("no certificate could be issued: {0}")]
+    Issue(#[from] rcgen::Error),
+}
+
+/// Where the server's certificate comes from, and who may connect.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TlsArgs {
+    /// Where the certificate comes from
+    #[arg(long = "tls", value_enum, default_value_t = Mode::Own, value_name = "MODE")]
+    mode: Mode,
+    #[command(flatten)]
+    own: OwnArgs,
+    #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
+    clients: ClientArgs,
+}
+
+/// The certificate's origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// A CA and a certificate of its own, in memory or under `--state-dir`
+    #[value(name = "self")]
+    Own,
+    /// `--tls-cert` and `--tls-key`, read again when they change
+    Files,
+}
+
+/// A certificate chain with its key, leaf first, and what is known about its age.
+#[derive(Debug)]
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: rustls::pki_types::PrivateKeyDer<'static>,
+}
+
+/// When certificates end, for metrics and readiness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Expiry {
+    pub(crate) leaf: SystemTime,
+    /// Of the CA that we signed the leaf with; `None` where somebody else did.
+    pub(crate) ca: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Own(Box<Own>),
+    Files(Files),
+}
+
+/// The swap point.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    current: ArcSwap<ServerConfig>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    source: Source,
+    clients: Option<Clients>,
+    expiry: Expiry,
+}
+
+impl Tls {
+    /// Loads everything, or says what is wrong.
+    pub(crate) fn load(args: &TlsArgs, now: SystemTime) -> Result<Self, Error> {
+        let TlsArgs {
+            mode,
+            own,
+            files,
+            clients,
+        } = args;
+        let (mut source, own_given, files_given) = match mode {
+            Mode::Own => (
+                Source::Own(Box::new(Own::load(own, now)?)),
+                false,
+                files.given(),
+            ),
+            Mode::Files => (Source::Files(Files::new(files)?), own.given(), false),
+        };
+        if own_given {
+            return Err(Error::Arguments(
+                "`--state-dir` and `--tls-name` go with `--tls self`".to_owned(),
+            ));
+        }
+        if files_given {
+            return Err(Error::Arguments(
+                "`--tls-cert` and `--tls-key` go with `--tls files`".to_owned(),
+            ));
+        }
+        let mut clients = Clients::new(clients);
+        if let Some(clients) = &mut clients {
+            clients.refresh()?;
+        }
+        source.refresh(now)?;
+        let (config, expiry) = config(&source, clients.as_ref())?;
+        Ok(Self {
+            current: ArcSwap::from_pointee(config),
+            state: Mutex::new(State {
+                source,
+                clients,
+                expiry,
+            }),
+        })
+    }
+
+    /// The configuration for the next handshake.
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
+        self.current.load_full()
+    }
+
+    /// Reads files again and renews what is due; true if the next handshake sees something new. After an error all is as before.
+    pub(crate) fn refresh(&self, now: SystemTime) -> Result<bool, Error> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State {
+            source,
+            clients,
+            expiry,
+        } = &mut *state;
+        let mut changed = source.refresh(now)?;
+        if let Some(clients) = clients {
+            changed |= clients.refresh()?;
+        }
+        if changed {
+            let (config, until) = config(source, clients.as_ref())?;
+            *expiry = until;
+            self.current.store(Arc::new(config));
+        }
+        Ok(changed)
+    }
+
+    /// When the certificates end.
+    pub(crate) fn expiry(&self) -> Expiry {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .expiry
+    }
+
+    /// The CA that clients have to trust, in PEM; `None` where somebody else signed.
+    pub(crate) fn ca_pem(&self) -> Option<String> {
+        match &self
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .source
+        {
+            Source::Own(own) => Some(own.ca_pem().to_owned()),
+            Source::Files(_) => None,
+        }
+    }
+
+    /// The file that holds the CA, where there is one.
+    pub(crate) fn ca_file(&self) -> Option<String> {
+        match &self
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .source
+        {
+            Source::Own(own) => own.ca_file(),
+            Source::Files(_) => None,
+        }
+    }
+}
+
+impl Source {
+    fn refresh(&mut self, now: SystemTime) -> Result<bool, Error> {
+        match self {
+            Self::Own(own) => own.refresh(now),
+            Self::Files(files) => files.refresh(),
+        }
+    }
+}
+
+/// TLS 1.2 and 1.3, HTTP/1.1 only: the API server calls Services over HTTP/1.1, and what is not spoken cannot be abused.
+fn config(source: &Source, clients: Option<&Clients>) -> Result<(ServerConfig, Expiry), Error> {
+    let (identity, ca) = match source {
+        Source::Own(own) => (own.identity(), Some(own.ca_until())),
+        Source::Files(files) => (files.identity()?, None),
+    };
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients.verifier()?),
+        None => builder.with_no_client_auth(),
+    };
+    let Identity { chain, key } = identity;
+    let leaf = issue::not_after(chain.first().map_or(&[], |leaf| leaf.as_ref()));
+    let mut config = builder.with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok((
+        config,
+        Expiry {
+            leaf: leaf.unwrap_or(SystemTime::UNIX_EPOCH),
+            ca,
+        },
+    ))
+}
+
+/// The one place that names the cryptography.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
