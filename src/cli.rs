@@ -33,7 +33,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Serve(serve::ServeVerb),
+    Serve(Box<serve::ServeVerb>),
     Inject(inject::InjectArgs),
     Uninject(uninject::UninjectArgs),
     Explain(explain::ExplainArgs),

@@ -17,7 +17,7 @@ use crate::world::directories::{Directories, DirectoryArgs};
 /// How often. A kubelet takes a minute to change a mounted file; a person who edits a pattern looks up sooner.
 pub(super) const PERIOD: Duration = Duration::from_secs(2);
 /// A certificate that ends this soon is worth a word.
-const SOON: Duration = Duration::from_secs(7 * 24 * 3600);
+const SOON: Duration = Duration::from_hours(7 * 24);
 
 /// What the world is made of.
 #[derive(Debug, Clone, Args)]

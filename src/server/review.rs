@@ -20,9 +20,9 @@ pub(crate) struct Request<'a> {
     #[serde(borrow)]
     pub(crate) uid: Cow<'a, str>,
     #[serde(borrow)]
-    pub(crate) kind: Kind<'a>,
+    pub(crate) kind: GroupVersionKind<'a>,
     #[serde(borrow)]
-    pub(crate) resource: Resource<'a>,
+    pub(crate) resource: GroupVersionResource<'a>,
     #[serde(borrow)]
     pub(crate) sub_resource: Cow<'a, str>,
     /// Empty for `generateName`.
@@ -41,7 +41,7 @@ pub(crate) struct Request<'a> {
 /// `GroupVersionKind`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, expecting = "a mapping")]
-pub(crate) struct Kind<'a> {
+pub(crate) struct GroupVersionKind<'a> {
     #[serde(borrow)]
     pub(crate) group: Cow<'a, str>,
     #[serde(borrow)]
@@ -53,7 +53,7 @@ pub(crate) struct Kind<'a> {
 /// `GroupVersionResource`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, expecting = "a mapping")]
-pub(crate) struct Resource<'a> {
+pub(crate) struct GroupVersionResource<'a> {
     #[serde(borrow)]
     pub(crate) group: Cow<'a, str>,
     #[serde(borrow)]

@@ -69,7 +69,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 /// `10s`, `500ms`, `2m`.
 fn duration(text: &str) -> Result<Duration, String> {
     super::body::duration(text)
-        .filter(|duration| *duration <= Duration::from_secs(3600))
+        .filter(|duration| *duration <= Duration::from_hours(1))
         .ok_or_else(|| {
             "expected a duration such as `10s`, `500ms` or `2m`, at most an hour".to_owned()
         })

@@ -21,7 +21,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// From the first byte of a request, or from the start of the connection, to the end of the head.
 const HEAD: Duration = Duration::from_secs(10);
 /// From an answer to the next request; longer than the API server's 90 s (`k8s.io/apimachinery`, `net.SetTransportDefaults`).
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 /// How long a client may leave an answer in the socket.
 const WRITE: Duration = Duration::from_secs(30);
 

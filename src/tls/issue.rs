@@ -14,13 +14,13 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Error;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 /// Clients pin the CA by hand, so it lives long.
 const CA_LIFE: Duration = DAY.saturating_mul(3650);
 /// A leaf lives in memory only and costs nothing to renew.
 pub(super) const LEAF_LIFE: Duration = DAY.saturating_mul(30);
 /// Clocks differ.
-const BACKDATING: Duration = Duration::from_secs(3600);
+const BACKDATING: Duration = Duration::from_hours(1);
 
 /// A CA that can sign.
 #[derive(Debug)]

@@ -72,9 +72,11 @@ impl Directories {
     /// Reads everything again; true if anything is not as it was, good or bad.
     pub(crate) fn refresh(&mut self) -> bool {
         let home = &self.home;
-        self.roots
-            .iter_mut()
-            .fold(false, |changed, root| root.refresh(home) || changed)
+        let mut changed = false;
+        for root in &mut self.roots {
+            changed |= root.refresh(home);
+        }
+        changed
     }
 
     /// What the files hold, or last held while they were good.

@@ -10,4 +10,5 @@ mod fixtures;
 mod hostile;
 mod laws;
 mod required;
+mod server;
 mod support;

@@ -1,0 +1,3 @@
+//! The webhook server, from outside: the binary, over TLS.
+
+mod contract;
