@@ -62,6 +62,18 @@ pub(crate) struct State {
     in_flight: Semaphore,
 }
 
+impl State {
+    fn new(tls: Tls, world: World, max_in_flight: usize) -> Self {
+        Self {
+            world: ArcSwap::from_pointee(world),
+            tls,
+            metrics: Metrics::new(),
+            health: Health::new(),
+            in_flight: Semaphore::new(max_in_flight),
+        }
+    }
+}
+
 /// The webhook port: the doors and nothing else; another path is a 404, another method a 405, both without a body.
 fn app(state: &Arc<State>) -> Router {
     let doors = Door::ALL.iter().fold(Router::new(), |router, door| {
@@ -89,10 +101,12 @@ async fn review(state: Arc<State>, door: Door, request: Request) -> Response<Bod
     let (head, body) = request.into_parts();
     let deadline = started + body::patience(&head.uri);
     let Ok(Ok(_permit)) = timeout(QUEUE, state.in_flight.acquire()).await else {
+        body::discard(body).await;
         return reject(&state, door, Rejection::TooManyRequests);
     };
     let _guest = Guest::enter(&state.metrics);
     if !is_json(&head.headers) {
+        body::discard(body).await;
         return reject(&state, door, Rejection::ContentType);
     }
     match body::read(&head.headers, body, deadline).await {
@@ -162,5 +176,37 @@ impl<'a> Guest<'a> {
 impl Drop for Guest<'_> {
     fn drop(&mut self) {
         self.0.in_flight.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::tls::TlsArgs;
+    use axum::routing::get;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+
+    fn state() -> Arc<State> {
+        let tls = Tls::load(&TlsArgs::default(), std::time::SystemTime::now()).unwrap();
+        State::new(tls, World::of(Catalog::default()), 1).into()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_one_requests_500() {
+        let state = state();
+        let panics = async || -> &'static str { panic!("in a request") };
+        let router = Router::new()
+            .route("/panics", get(panics))
+            .route("/works", get(async || "ok"));
+        let service = TowerToHyperService::new(contained(router, &state));
+        let ask = async |path: &str| {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            service.call(request).await.unwrap().status()
+        };
+        assert_eq!(ask("/panics").await, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(ask("/works").await, StatusCode::OK);
+        assert_eq!(state.metrics.panics.get(), 1);
     }
 }

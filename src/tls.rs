@@ -53,7 +53,7 @@ pub(crate) enum Error {
 }
 
 /// Where the server's certificate comes from, and who may connect.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TlsArgs {
     /// Where the certificate comes from
     #[arg(long = "tls", value_enum, default_value_t = Mode::Own, value_name = "MODE")]
@@ -67,9 +67,10 @@ pub(crate) struct TlsArgs {
 }
 
 /// The certificate's origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Mode {
     /// A CA and a certificate of its own, in memory or under `--state-dir`
+    #[default]
     #[value(name = "self")]
     Own,
     /// `--tls-cert` and `--tls-key`, read again when they change
@@ -159,7 +160,7 @@ impl Tls {
         self.current.load_full()
     }
 
-    /// Reads files again and renews what is due; true if the next handshake sees something new. After an error all is as before.
+    /// Reads files again and renews what is due; true if the next handshake sees something new. What cannot be read is as before.
     pub(crate) fn refresh(&self, now: SystemTime) -> Result<bool, Error> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State {
@@ -167,16 +168,16 @@ impl Tls {
             clients,
             expiry,
         } = &mut *state;
-        let mut changed = source.refresh(now)?;
-        if let Some(clients) = clients {
-            changed |= clients.refresh()?;
-        }
+        // One that cannot be read does not keep the other from being exchanged.
+        let certificate = source.refresh(now);
+        let clients_ca = clients.as_mut().map_or(Ok(false), Clients::refresh);
+        let changed = matches!((&certificate, &clients_ca), (Ok(true), _) | (_, Ok(true)));
         if changed {
             let (config, until) = config(source, clients.as_ref())?;
             *expiry = until;
             self.current.store(Arc::new(config));
         }
-        Ok(changed)
+        Ok(certificate? | clients_ca?)
     }
 
     /// When the certificates end.

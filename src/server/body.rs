@@ -48,6 +48,19 @@ pub(crate) async fn read(
     Ok(bytes)
 }
 
+/// Reads a body that nobody wants, for a moment: a client that is still writing when the connection closes may never see its answer.
+pub(crate) async fn discard(mut body: Body) {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let mut left = MAX_BODY;
+    while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await {
+        let length = frame.data_ref().map_or(0, axum::body::Bytes::len);
+        if length > left {
+            return;
+        }
+        left -= length;
+    }
+}
+
 /// How long the API server waits: its `?timeout=5s`, in Go's notation; 30 s where it is absent or says something else.
 pub(crate) fn patience(uri: &Uri) -> Duration {
     let value = uri

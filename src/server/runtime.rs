@@ -11,18 +11,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow, bail};
-use arc_swap::ArcSwap;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::health::Health;
 use super::life::{Clock, life};
 use super::listener::Listener;
 use super::logging::LogArgs;
-use super::metrics::Metrics;
 use super::refresh::{Certificates, Configuration, PERIOD, WorldArgs};
 use super::{State, admin, app};
 use crate::tls::{Tls, TlsArgs};
@@ -110,13 +106,7 @@ async fn bind(args: &ServeArgs) -> anyhow::Result<Bound> {
     )
     .await?;
     let configuration = Configuration::load(&args.world);
-    let state = State {
-        world: ArcSwap::from_pointee(configuration.world()),
-        tls,
-        metrics: Metrics::new(),
-        health: Health::new(),
-        in_flight: Semaphore::new(args.max_in_flight),
-    };
+    let state = State::new(tls, configuration.world(), args.max_in_flight);
     configuration.report(&state.world.load(), &state.metrics, &state.health);
     Ok(Bound {
         webhook,

@@ -20,7 +20,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use super::{Error, files};
 
 /// Who may connect.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ClientArgs {
     /// Let only clients in that show a certificate of this CA (PEM), read again when it changes
     #[arg(long, value_name = "FILE", requires = "client_name")]

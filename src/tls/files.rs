@@ -13,7 +13,7 @@ use super::{Error, Identity};
 const MAX_PEM: usize = 256 * 1024;
 
 /// Where the pair is.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FileArgs {
     /// Certificate chain in PEM, the server's own first. For `--tls files`
     #[arg(long, value_name = "FILE", requires = "tls_key")]

@@ -15,7 +15,7 @@ const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const RENEW_BEFORE: Duration = Duration::from_secs(LEAF_LIFE.as_secs() / 3);
 
 /// What goes into a certificate of our own.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct OwnArgs {
     /// Directory that keeps the CA (`ca.pem`, `ca-key.pem`), so that it is the same after a restart; made if it is missing. For `--tls self`
     #[arg(long, value_name = "DIR")]
