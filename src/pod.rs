@@ -48,14 +48,16 @@ pub struct Pod<'a> {
     pub spec: Spec<'a>,
     /// False where `metadata` is absent or null, so that a patch has to create it.
     pub has_metadata: bool,
-    bytes: &'a [u8],
+    document: &'a str,
+    /// Where the Pod stands in the document: keys from the root.
+    way: &'static [&'static str],
     value: OnceCell<Value>,
 }
 
-/// The two parts that we look into; `status` and the rest are skipped.
+/// The two parts that we look into; `status` and the rest are skipped. A document that a Pod is part of has this as a field.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "a mapping")]
-struct Parts<'a> {
+pub struct Parts<'a> {
     #[serde(borrow, default)]
     metadata: Option<Metadata<'a>>,
     #[serde(borrow)]
@@ -262,21 +264,33 @@ impl<'a> Pod<'a> {
         // One pass over the bytes for UTF-8 is cheaper than serde_json's check of each string.
         let text = std::str::from_utf8(bytes).map_err(|_| Error::Encoding)?;
         match serde_json::from_str(text) {
-            Ok(Parts { metadata, spec }) => Ok(Self {
-                has_metadata: metadata.is_some(),
-                metadata: metadata.unwrap_or_default(),
-                spec,
-                bytes,
-                value: OnceCell::new(),
-            }),
+            Ok(parts) => Ok(Self::within(parts, text, &[])),
             Err(error) => Err(explain(bytes, error)),
+        }
+    }
+
+    /// A Pod that was read together with the `document` around it, which holds it at `way`: keys from the root.
+    #[must_use]
+    pub fn within(parts: Parts<'a>, document: &'a str, way: &'static [&'static str]) -> Self {
+        let Parts { metadata, spec } = parts;
+        Self {
+            has_metadata: metadata.is_some(),
+            metadata: metadata.unwrap_or_default(),
+            spec,
+            document,
+            way,
+            value: OnceCell::new(),
         }
     }
 
     /// The whole Pod, parsed on first use: for CEL and for templates that say `pod`. Null if it nests deeper than a parser may go.
     pub fn value(&self) -> &Value {
-        self.value
-            .get_or_init(|| serde_json::from_slice(self.bytes).unwrap_or_default())
+        self.value.get_or_init(|| {
+            let document: Value = serde_json::from_str(self.document).unwrap_or_default();
+            self.way.iter().fold(document, |mut value, key| {
+                value.get_mut(*key).map(Value::take).unwrap_or_default()
+            })
+        })
     }
 
     /// The annotation's text; `None` where it is absent or no string.

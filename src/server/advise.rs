@@ -1,6 +1,7 @@
 //! Advice about workloads: what would become of their Pods, said when the workload is applied. Never a refusal.
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::metrics::Outcome;
 use super::review::{Request, Response};
@@ -10,7 +11,7 @@ use crate::manifest;
 use crate::world::World;
 
 /// Warnings for an object with a Pod template; nothing for any other.
-pub(super) fn advise<'a>(request: &'a Request<'a>, world: &World) -> Verdict<'a> {
+pub(super) fn advise<'a>(request: &'a Request<'_, &RawValue>, world: &World) -> Verdict<'a> {
     let uid = &*request.uid;
     // What nests too deep for a parser gets no advice; the API server has already judged it.
     let Some(object) = request
@@ -53,7 +54,7 @@ pub(super) fn advise<'a>(request: &'a Request<'a>, world: &World) -> Verdict<'a>
         response,
         // The Pods will be counted when they come.
         decisions: Vec::new(),
-        pod: request.name.clone().into_owned(),
+        name: request.name.clone().into_owned(),
         patch_bytes: 0,
     }
 }

@@ -8,35 +8,37 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
-/// `AdmissionReview.request`, as far as we read it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, expecting = "a mapping")]
-pub(crate) struct Request<'a> {
-    #[serde(borrow)]
+/// `AdmissionReview.request`, as far as we read it; the object in the form `O`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a mapping")]
+#[serde(bound(deserialize = "O: Deserialize<'de>"))]
+pub(crate) struct Request<'a, O> {
+    #[serde(borrow, default)]
     pub(crate) uid: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     pub(crate) kind: GroupVersionKind<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     pub(crate) resource: GroupVersionResource<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     pub(crate) sub_resource: Cow<'a, str>,
     /// Empty for `generateName`.
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     pub(crate) name: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     pub(crate) namespace: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     pub(crate) operation: Cow<'a, str>,
     pub(crate) dry_run: Option<bool>,
     /// `None`: absent or null, as for DELETE.
-    #[serde(borrow)]
-    pub(crate) object: Option<&'a RawValue>,
+    pub(crate) object: Option<O>,
 }
+
+/// The way to the object in a review.
+pub(crate) const OBJECT: &[&str] = &["request", "object"];
 
 /// `GroupVersionKind`.
 #[derive(Debug, Default, Deserialize)]
@@ -62,15 +64,15 @@ pub(crate) struct GroupVersionResource<'a> {
     pub(crate) resource: Cow<'a, str>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, expecting = "a mapping")]
-struct Review<'a> {
-    #[serde(borrow)]
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a mapping")]
+#[serde(bound(deserialize = "O: Deserialize<'de>"))]
+struct Review<'a, O> {
+    #[serde(borrow, default)]
     api_version: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     kind: Cow<'a, str>,
-    #[serde(borrow)]
-    request: Option<Request<'a>>,
+    request: Option<Request<'a, O>>,
 }
 
 /// The body is no AdmissionReview that could be allowed: answer 4xx, with the uid if there is one.
@@ -80,17 +82,10 @@ pub(crate) struct Unreadable {
     pub(crate) sentence: String,
 }
 
-impl<'a> Request<'a> {
-    /// Reads the body of a request.
-    pub(crate) fn read(body: &'a [u8]) -> Result<Self, Unreadable> {
-        // One pass for UTF-8 is cheaper than serde_json's check of each string.
-        let Ok(text) = std::str::from_utf8(body) else {
-            return Err(Unreadable {
-                uid: None,
-                sentence: "the body is not UTF-8".to_owned(),
-            });
-        };
-        let review: Review<'a> = serde_json::from_str(text).map_err(|error| Unreadable {
+impl<'a, O: Deserialize<'a>> Request<'a, O> {
+    /// Reads a review whose object has the form `O`.
+    pub(crate) fn read(text: &'a str) -> Result<Self, Unreadable> {
+        let review: Review<'a, O> = serde_json::from_str(text).map_err(|error| Unreadable {
             uid: uid(text),
             sentence: format!("the body is not an AdmissionReview: {error}"),
         })?;
@@ -232,10 +227,11 @@ impl<'a> Response<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::value::RawValue;
 
     #[test]
     fn the_uid_is_found_in_whatever_is_json() {
-        let unreadable = |body: &str| Request::read(body.as_bytes()).unwrap_err();
+        let unreadable = |body: &str| Request::<&RawValue>::read(body).unwrap_err();
         for body in [
             r#"{"request":{"uid":"u"}}"#,
             r#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"u"}}"#,
@@ -259,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        let sentence = |body: &str| Request::read(body.as_bytes()).unwrap_err().sentence;
+        let sentence = |body: &str| Request::<&RawValue>::read(body).unwrap_err().sentence;
         assert_eq!(
             sentence(r#"{"apiVersion":"v1","kind":"Pod"}"#),
             "expected apiVersion `admission.k8s.io/v1` and kind `AdmissionReview`, found `v1` and `Pod`"

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Response as HttpResponse, StatusCode, header};
+use serde_json::value::RawValue;
 
 use super::door::Door;
 use super::metrics::{Label, Metrics, Outcome, Stage};
-use super::review::{Request, Response, Unreadable};
+use super::review::{OBJECT, Request, Response, Unreadable};
 use super::{State, advise};
 use crate::inject::{self, Context, Decision};
-use crate::pod::Pod;
+use crate::pod::{Parts, Pod};
 use crate::text::excerpt;
 use crate::world::World;
 
@@ -31,63 +32,94 @@ pub(super) struct Verdict<'a> {
     pub(super) outcome: Outcome,
     pub(super) response: Response<'a>,
     pub(super) decisions: Vec<Decision>,
-    /// The Pod's name, or what it will be made of.
-    pub(super) pod: String,
+    /// The object's name, or what it will be made of.
+    pub(super) name: String,
     pub(super) patch_bytes: usize,
 }
 
 /// A review's bytes in, the answer out.
 pub(super) fn answer(state: &State, door: Door, body: &[u8]) -> HttpResponse<Body> {
     let started = Instant::now();
-    let metrics = &state.metrics;
-    metrics.received(body.len());
-    let request = match Request::read(body) {
-        Ok(request) => request,
-        Err(unreadable) => {
-            metrics.answered(door, Outcome::Unreadable);
-            tracing::warn!(webhook = door.name(), bytes = body.len(), "unreadable");
-            return refuse(unreadable);
-        }
+    state.metrics.received(body.len());
+    // One pass for UTF-8 is cheaper than serde_json's check of each string.
+    let Ok(text) = std::str::from_utf8(body) else {
+        return refuse(
+            state,
+            door,
+            Unreadable {
+                uid: None,
+                sentence: "the body is not UTF-8".to_owned(),
+            },
+        );
     };
     let world = state.world.load();
-    let verdict = match door {
-        Door::Annotated | Door::Namespace | Door::Cluster => mutate(&request, &world),
-        Door::Advise => advise::advise(&request, &world),
-    };
-    let decided = started.elapsed();
-    metrics.took(Stage::Decide, decided);
-    let json = verdict.response.to_json();
-    metrics.took(Stage::Respond, started.elapsed().saturating_sub(decided));
-    record(metrics, door, &verdict);
-    log(door, &request, &verdict, body.len(), decided);
-    respond(StatusCode::OK, "application/json", json)
+    let moment = (started, body.len());
+    // The Pod is read in the same pass as the review around it. What does not get through here is no Pod, or a strange one.
+    if door != Door::Advise
+        && let Ok(mut request) = Request::<Parts<'_>>::read(text)
+        && request.creates_a_pod()
+        && let Some(parts) = request.object.take()
+    {
+        let pod = Pod::within(parts, text, OBJECT);
+        let verdict = mutate(&request, &pod, &world);
+        return finish(state, door, &request, &verdict, moment);
+    }
+    match Request::<&RawValue>::read(text) {
+        Err(unreadable) => refuse(state, door, unreadable),
+        Ok(request) => {
+            let verdict = match door {
+                Door::Advise => advise::advise(&request, &world),
+                _ => other(&request, &world),
+            };
+            finish(state, door, &request, &verdict, moment)
+        }
+    }
 }
 
-/// The three doors' room.
-fn mutate<'a>(request: &'a Request<'a>, world: &World) -> Verdict<'a> {
+/// The room behind the three doors.
+fn mutate<'a, O>(request: &'a Request<'_, O>, pod: &Pod<'_>, world: &World) -> Verdict<'a> {
+    let context = Context {
+        namespace: &world.namespace(&request.namespace),
+        catalog: &world.catalog,
+    };
+    Verdict {
+        name: pod.metadata.name_or_generated(&request.name),
+        ..Verdict::of(&request.uid, inject::inject_pod(pod, &context))
+    }
+}
+
+/// What is not the creation of a Pod is let through; a Pod that cannot be read as one is denied.
+fn other<'a>(request: &'a Request<'_, &RawValue>, world: &World) -> Verdict<'a> {
     let uid = &*request.uid;
     let Some(object) = request.object.filter(|_| request.creates_a_pod()) else {
         return Verdict::ignored(uid);
     };
-    let found = Pod::read(object.get().as_bytes()).map(|pod| {
-        let context = Context {
-            namespace: &world.namespace(&request.namespace),
-            catalog: &world.catalog,
-        };
-        let name = pod.metadata.name_or_generated(&request.name);
-        (name, inject::inject_pod(&pod, &context))
-    });
-    match found {
+    match Pod::read(object.get().as_bytes()) {
+        Ok(pod) => mutate(request, &pod, world),
         Err(error) => Verdict {
             outcome: Outcome::Denied,
             response: Response::denied(uid, excerpt(&error.to_string(), MAX_DENIAL)),
             ..Verdict::ignored(uid)
         },
-        Ok((pod, outcome)) => Verdict {
-            pod,
-            ..Verdict::of(uid, outcome)
-        },
     }
+}
+
+/// The last steps, the same for every review that could be read.
+fn finish<O>(
+    state: &State,
+    door: Door,
+    request: &Request<'_, O>,
+    verdict: &Verdict<'_>,
+    (started, bytes): (Instant, usize),
+) -> HttpResponse<Body> {
+    let metrics = &state.metrics;
+    let decided = started.elapsed();
+    metrics.took(Stage::Decide, decided);
+    let json = verdict.response.to_json();
+    metrics.took(Stage::Respond, started.elapsed().saturating_sub(decided));
+    record(metrics, door, verdict);
+    log(door, request, verdict, bytes, decided);
+    respond(StatusCode::OK, "application/json", json)
 }
 
 impl<'a> Verdict<'a> {
@@ -97,7 +129,7 @@ impl<'a> Verdict<'a> {
             outcome: Outcome::Ignored,
             response: Response::allowed(uid),
             decisions: Vec::new(),
-            pod: String::new(),
+            name: String::new(),
             patch_bytes: 0,
         }
     }
@@ -129,7 +161,7 @@ impl<'a> Verdict<'a> {
             outcome,
             response,
             decisions: found.decisions,
-            pod: String::new(),
+            name: String::new(),
             patch_bytes,
         }
     }
@@ -186,14 +218,20 @@ fn record(metrics: &Metrics, door: Door, verdict: &Verdict<'_>) {
     }
 }
 
-fn log(door: Door, request: &Request<'_>, verdict: &Verdict<'_>, bytes: usize, decided: Duration) {
+fn log<O>(
+    door: Door,
+    request: &Request<'_, O>,
+    verdict: &Verdict<'_>,
+    bytes: usize,
+    decided: Duration,
+) {
     let line = |text: &str| excerpt(text, 253);
     tracing::info!(
         uid = line(&request.uid),
         webhook = door.name(),
         namespace = line(&request.namespace),
         kind = line(&request.kind.kind),
-        name = line(&verdict.pod),
+        name = line(&verdict.name),
         operation = line(&request.operation),
         dry_run = request.dry_run.unwrap_or(false),
         verdict = verdict.outcome.name(),
@@ -206,7 +244,9 @@ fn log(door: Door, request: &Request<'_>, verdict: &Verdict<'_>, bytes: usize, d
 }
 
 /// A 400: with a review around the sentence if there is a uid to answer to, else with the sentence alone.
-fn refuse(unreadable: Unreadable) -> HttpResponse<Body> {
+fn refuse(state: &State, door: Door, unreadable: Unreadable) -> HttpResponse<Body> {
+    state.metrics.answered(door, Outcome::Unreadable);
+    tracing::warn!(webhook = door.name(), "unreadable");
     let Unreadable { uid, sentence } = unreadable;
     let sentence = excerpt(&sentence, MAX_DENIAL);
     match uid {
