@@ -24,6 +24,7 @@ mod rules;
 mod schema;
 mod template;
 mod trial;
+mod varying;
 
 pub use advice::advice;
 pub use load::Pattern;

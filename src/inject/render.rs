@@ -141,7 +141,6 @@ pub(crate) fn render(
     }
     let rendered = pattern.render(&scope)?;
     let naming = Naming::of(pattern, instance);
-    let check_types = draft.trial || pattern.types_vary();
     let lists = [
         (List::Regular, rendered.containers),
         (List::Init, rendered.init_containers),
@@ -163,11 +162,18 @@ pub(crate) fn render(
             "the Pod has no app container to give variables or mounts to",
         ));
     }
-    if check_types {
+    let varies = |part: &str| draft.trial || pattern.varying().has(part);
+    let secrets = &rendered.image_pull_secrets;
+    if varies("volumes") {
         check_parts("volumes", &volumes, crate::pattern::check_volume)?;
+    }
+    if varies("env") {
         check_parts("app.env", &env, crate::pattern::check_env)?;
+    }
+    if varies("volumeMounts") {
         check_parts("app.volumeMounts", &mounts, crate::pattern::check_mount)?;
-        let secrets = &rendered.image_pull_secrets;
+    }
+    if varies("imagePullSecrets") {
         check_parts("imagePullSecrets", secrets, crate::pattern::check_secret)?;
     }
     Ok(Fragment {
@@ -237,9 +243,15 @@ fn containers(
             let first = containers.is_empty();
             dress(&mut value, list, first, naming, draft, around).map_err(at)?;
             apply_override(&mut value, overrides.take(), draft, pattern).map_err(at)?;
-            if draft.trial || pattern.types_vary() {
-                crate::pattern::check_container(&value).map_err(|fault| at(fault.into()))?;
-            }
+            let typed = if draft.trial {
+                crate::pattern::check_container(&value)
+            } else {
+                pattern
+                    .varying()
+                    .narrow(list.field(), &value)
+                    .map_or(Ok(()), |part| crate::pattern::check_container(&part))
+            };
+            typed.map_err(|fault| at(fault.into()))?;
             let native = list == List::Regular && pattern.spec.native;
             containers.push(NewContainer {
                 list: if native { List::Init } else { list },

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::file::File;
 use super::rules::{check_containers, check_metadata, check_name, check_names, check_volumes};
 use super::template::{Scope, Tree};
+use super::varying::Varying;
 use super::{Fault, PatternSpec, Schema, trial, typed};
 use crate::catalog::Place;
 use crate::hash;
@@ -29,7 +30,7 @@ pub struct Pattern {
     body: Tree,
     files: Vec<(String, File)>,
     names: BTreeSet<String>,
-    types_vary: bool,
+    varying: Varying,
 }
 
 /// A rendered pattern: plain JSON under the pattern's own names.
@@ -83,7 +84,7 @@ impl Pattern {
             return Err(tidy(faults));
         }
         let revision = revision(&spec);
-        let types_vary = types_vary(&body, &schema);
+        let varying = Varying::of(&body, &schema);
         let pattern = Self {
             name,
             place,
@@ -93,15 +94,15 @@ impl Pattern {
             body,
             files,
             names,
-            types_vary,
+            varying,
         };
         trial::run(&pattern).map_err(|fault| vec![fault.under("spec")])?;
         Ok(pattern)
     }
 
-    /// True if parameters can give a field another type than the trial rendering saw there.
-    pub(crate) fn types_vary(&self) -> bool {
-        self.types_vary
+    /// What parameters can give another type than the trial rendering saw.
+    pub(crate) fn varying(&self) -> &Varying {
+        &self.varying
     }
 
     /// True if some template of the pattern looks at `name`.
@@ -225,22 +226,6 @@ fn tidy(faults: Vec<Fault>) -> Vec<Fault> {
             }
         })
         .collect()
-}
-
-/// A leaf that is one lookup of a scalar parameter or a given port has always the type that the trial saw.
-fn types_vary(body: &Tree, schema: &Schema) -> bool {
-    let mut leaves = Vec::new();
-    body.typed_leaves(&mut leaves);
-    let lookup = |rest: &str| {
-        rest.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    leaves.iter().any(|source| match source.split_once('.') {
-        Some(("params", name)) => !schema.is_scalar(name),
-        Some(("ports" | "upstream", rest)) => !lookup(rest),
-        Some(("instance", "name" | "container")) => false,
-        _ => true,
-    })
 }
 
 fn revision(spec: &PatternSpec) -> String {

@@ -229,15 +229,15 @@ impl Tree {
         }
     }
 
-    /// The sources of leaves that are one expression: what they give decides the type there.
-    pub(super) fn typed_leaves<'t>(&'t self, into: &mut Vec<&'t str>) {
+    /// True if some leaf is one expression, so that what it gives decides the type there, and `varies` says so of its source.
+    pub(super) fn any_typed_leaf(&self, varies: &dyn Fn(&str) -> bool) -> bool {
         match self {
-            Self::Fixed(_) | Self::Text(_) => {}
-            Self::Expression(template) => into.push(&template.source),
-            Self::List(items) => items.iter().for_each(|item| item.typed_leaves(into)),
+            Self::Fixed(_) | Self::Text(_) => false,
+            Self::Expression(template) => varies(&template.source),
+            Self::List(items) => items.iter().any(|item| item.any_typed_leaf(varies)),
             Self::Map(entries) => entries
                 .iter()
-                .for_each(|(_, entry)| entry.typed_leaves(into)),
+                .any(|(_, entry)| entry.any_typed_leaf(varies)),
         }
     }
 

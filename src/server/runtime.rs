@@ -82,12 +82,18 @@ struct Bound {
 
 /// Runs the server until a signal ends it; `tell` gets what a person wants to know at the start.
 pub(crate) fn run(args: &ServeArgs, tell: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
-    args.logs.init()?;
-    tokio::runtime::Builder::new_multi_thread()
+    let lines = args.logs.init()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("the runtime does not start")?
-        .block_on(async { bind(args).await?.serve(args, tell).await })
+        .context("the runtime does not start")?;
+    let result = runtime.block_on(async {
+        let mut tasks = Tasks::default();
+        tasks.spawn("the log", lines.clone().keep_writing());
+        bind(args).await?.serve(args, tasks, tell).await
+    });
+    lines.write();
+    result
 }
 
 async fn bind(args: &ServeArgs) -> anyhow::Result<Bound> {
@@ -118,7 +124,12 @@ async fn bind(args: &ServeArgs) -> anyhow::Result<Bound> {
 }
 
 impl Bound {
-    async fn serve(self, args: &ServeArgs, tell: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+    async fn serve(
+        self,
+        args: &ServeArgs,
+        mut tasks: Tasks,
+        tell: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<()> {
         let Self {
             webhook,
             admin,
@@ -130,7 +141,6 @@ impl Bound {
         let (clock, life) = life();
         // Probes and metrics are answered to the very end.
         let (_never, endless) = super::life::life();
-        let mut tasks = Tasks::default();
         let webhook = webhook.serve(app(&state), state.clone(), life);
         let admin = admin.serve(admin::app(&state), state.clone(), endless);
         tasks.spawn(WEBHOOK, webhook);
