@@ -23,6 +23,7 @@ mod carry;
 mod check;
 mod claims;
 mod contain;
+mod crowd;
 mod decide;
 mod decision;
 mod draft;

@@ -24,6 +24,7 @@ pub mod quantity;
 pub mod selector;
 
 mod hash;
+mod mapping;
 mod namespace;
 mod server;
 mod text;

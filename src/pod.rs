@@ -14,6 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::keys;
+use crate::mapping::Mapping;
 
 /// The Pod is not a Pod: refuse it with this sentence; nothing can be decided about it.
 #[derive(Debug, thiserror::Error)]
@@ -264,7 +265,7 @@ impl<'a> Pod<'a> {
         // One pass over the bytes for UTF-8 is cheaper than serde_json's check of each string.
         let text = std::str::from_utf8(bytes).map_err(|_| Error::Encoding)?;
         match serde_json::from_str(text) {
-            Ok(parts) => Ok(Self::within(parts, text, &[])),
+            Ok(Mapping(parts)) => Ok(Self::within(parts, text, &[])),
             Err(error) => Err(explain(bytes, error)),
         }
     }
@@ -386,7 +387,7 @@ fn explain(bytes: &[u8], error: serde_json::Error) -> Error {
         return Error::Syntax(error);
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    match serde_path_to_error::deserialize::<_, Parts<'_>>(&mut deserializer) {
+    match serde_path_to_error::deserialize::<_, Mapping<Parts<'_>>>(&mut deserializer) {
         Ok(_) => Error::Syntax(error),
         Err(traced) => Error::Shape {
             path: traced.path().to_string(),

@@ -36,7 +36,7 @@ pub(crate) enum Error {
     #[error("{0}")]
     Arguments(String),
     /// A file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     File {
         path: String,
         source: std::io::Error,
@@ -45,10 +45,13 @@ pub(crate) enum Error {
     #[error("{path}: {problem}")]
     Content { path: String, problem: String },
     /// Certificate and key are no pair, or no configuration comes of them.
-    #[error("the certificate does not work: {0}")]
+    #[error("the certificate does not work")]
     Unusable(#[from] rustls::Error),
+    /// No client could ask for that.
+    #[error("`{0}`: expected a DNS name or an IP address")]
+    Name(String),
     /// Issuing failed.
-    #[error("no certificate could be issued: {0}")]
+    #[error("no certificate could be issued")]
     Issue(#[from] rcgen::Error),
 }
 
@@ -110,6 +113,8 @@ struct State {
     source: Source,
     clients: Option<Clients>,
     expiry: Expiry,
+    /// Something was read that no configuration has been made of yet.
+    stale: bool,
 }
 
 impl Tls {
@@ -121,24 +126,22 @@ impl Tls {
             files,
             clients,
         } = args;
-        let (mut source, own_given, files_given) = match mode {
-            Mode::Own => (
-                Source::Own(Box::new(Own::load(own, now)?)),
-                false,
-                files.given(),
-            ),
-            Mode::Files => (Source::Files(Files::new(files)?), own.given(), false),
+        let stray = match mode {
+            Mode::Own if files.given() => {
+                Some("`--tls-cert` and `--tls-key` go with `--tls files`")
+            }
+            Mode::Files if own.given() => {
+                Some("`--state-dir` and `--tls-name` go with `--tls self`")
+            }
+            _ => None,
         };
-        if own_given {
-            return Err(Error::Arguments(
-                "`--state-dir` and `--tls-name` go with `--tls self`".to_owned(),
-            ));
+        if let Some(sentence) = stray {
+            return Err(Error::Arguments(sentence.to_owned()));
         }
-        if files_given {
-            return Err(Error::Arguments(
-                "`--tls-cert` and `--tls-key` go with `--tls files`".to_owned(),
-            ));
-        }
+        let mut source = match mode {
+            Mode::Own => Source::Own(Box::new(Own::load(own, now)?)),
+            Mode::Files => Source::Files(Files::new(files)?),
+        };
         let mut clients = Clients::new(clients);
         if let Some(clients) = &mut clients {
             clients.refresh()?;
@@ -151,6 +154,7 @@ impl Tls {
                 source,
                 clients,
                 expiry,
+                stale: false,
             }),
         })
     }
@@ -167,17 +171,21 @@ impl Tls {
             source,
             clients,
             expiry,
+            stale,
         } = &mut *state;
         // One that cannot be read does not keep the other from being exchanged.
         let certificate = source.refresh(now);
         let clients_ca = clients.as_mut().map_or(Ok(false), Clients::refresh);
-        let changed = matches!((&certificate, &clients_ca), (Ok(true), _) | (_, Ok(true)));
+        *stale |= matches!((&certificate, &clients_ca), (Ok(true), _) | (_, Ok(true)));
+        let changed = *stale;
         if changed {
             let (config, until) = config(source, clients.as_ref())?;
             *expiry = until;
             self.current.store(Arc::new(config));
+            *stale = false;
         }
-        Ok(certificate? | clients_ca?)
+        certificate.and(clients_ca)?;
+        Ok(changed)
     }
 
     /// When the certificates end.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::output::{Ending, Printer};
-use crate::tls::issue::Ca;
+use crate::tls::issue::{Ca, check_name};
 use crate::tls::write;
 
 /// Write a CA and a certificate for development
@@ -27,17 +27,12 @@ pub(super) struct CertsArgs {
 pub(super) fn run(args: &CertsArgs, printer: &mut Printer) -> anyhow::Result<Ending> {
     let CertsArgs { hosts, directory } = args;
     let now = SystemTime::now();
+    if let Some(error) = hosts.iter().find_map(|host| check_name(host).err()) {
+        printer.error(&error.to_string());
+        return Ok(Ending::WrongInput);
+    }
     let ca = Ca::keep(directory, now)?;
-    let leaf = match ca.sign(hosts, now) {
-        Ok(leaf) => leaf,
-        Err(error) => {
-            printer.error(&format!(
-                "`{}`: expected DNS names or IP addresses: {error}",
-                hosts.join(" ")
-            ));
-            return Ok(Ending::WrongInput);
-        }
-    };
+    let leaf = ca.sign(hosts, now)?;
     write(&directory.join("tls.key"), &leaf.key.serialize_pem(), 0o600)?;
     write(&directory.join("tls.crt"), &leaf.pem, 0o644)?;
     let directory = directory.display();

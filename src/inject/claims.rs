@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Context;
+use super::crowd;
 use super::decision::{Decision, Force, Layer, Reason, Source};
 use super::label::{Label, Labels};
 use super::layers::Stack;
@@ -260,10 +261,7 @@ pub(super) fn namespace_claims(
     claims: &mut BTreeMap<Instance, Claims<'_>>,
     settled: &mut Vec<Decision>,
 ) {
-    for (key, value) in &context.namespace.annotations {
-        if !keys::is_ours(key) || wish::is_record(key) {
-            continue;
-        }
+    for (key, value) in crowd::offered(context, settled) {
         match wish::key(key, context)
             .and_then(|(instance, parsed)| Ok((instance, parsed, wish::wish(key, value)?)))
         {

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use super::Context;
 use super::claims::{Claims, counts, matches, namespace_claims, pod_claims, wrong_role};
+use super::crowd;
 use super::decision::{Decision, Force, Reason, Source};
 use super::label::{Label, Labels, injection_label, namespace_label, odd_namespace_label};
 use super::wish::Wish;
@@ -56,6 +57,10 @@ pub(crate) struct Plan {
 /// Finds the candidates for `pod` and settles what needs no rendering.
 pub(crate) fn decide(pod: &Pod<'_>, context: &Context<'_>) -> Plan {
     let mut plan = Plan::default();
+    if let Some(crowd) = crowd::asked(pod) {
+        plan.settled.push(crowd);
+        return plan;
+    }
     let mut claims: BTreeMap<Instance, Claims<'_>> = BTreeMap::new();
     let labels = Labels {
         pod: injection_label(pod, &mut plan.settled),
@@ -86,6 +91,7 @@ pub(crate) fn decide(pod: &Pod<'_>, context: &Context<'_>) -> Plan {
     for (instance, claims) in claims {
         resolve(instance, claims, labels, pod, context, &mut plan);
     }
+    crowd::thin(&mut plan);
     plan
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::crowd::MAX_INSTANCES;
 use crate::keys;
 use crate::pod::Pod;
 
@@ -120,6 +121,13 @@ impl Status {
                 "annotation `{}` has version `{}`, expected `{VERSION}`: {hint}",
                 keys::STATUS,
                 status.version
+            ));
+        }
+        if status.instances.len() > MAX_INSTANCES {
+            return Err(format!(
+                "annotation `{}` records {} helpers, expected at most {MAX_INSTANCES}: {hint}",
+                keys::STATUS,
+                status.instances.len()
             ));
         }
         for (name, record) in &status.instances {

@@ -10,6 +10,9 @@ use crate::inject::{self, Context};
 use crate::manifest;
 use crate::world::World;
 
+/// Characters of a warning: a whole sentence, as it would stand in a denial (beyond 256 the API server may cut).
+const MAX_ADVICE: usize = 256;
+
 /// Warnings for an object with a Pod template; nothing for any other.
 pub(super) fn advise<'a>(request: &'a Request<'_, &RawValue>, world: &World) -> Verdict<'a> {
     let uid = &*request.uid;
@@ -44,7 +47,7 @@ pub(super) fn advise<'a>(request: &'a Request<'_, &RawValue>, world: &World) -> 
         }
     }
     let mut response = Response::allowed(uid);
-    response.warnings = shorten(warnings.iter().map(String::as_str));
+    response.warnings = shorten(warnings.iter().map(String::as_str), MAX_ADVICE);
     Verdict {
         outcome: if templates.is_empty() {
             Outcome::Ignored

@@ -31,7 +31,7 @@ use super::timeouts::{Phase, Timed};
 /// From the start of a connection to the end of its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long idle connections stay open once the server drains: whoever was about to send gets an answer.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// A head, and the piece of a body that is read at once.
 const BUFFER: usize = 64 * 1024;
 
@@ -124,7 +124,21 @@ impl Connection {
         self.state.metrics.connections.inc();
         let acceptor = TlsAcceptor::from(self.state.tls.current());
         let state = self.state.clone();
-        match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        let mut life = self.life.clone();
+        let drained = async {
+            life.draining().await;
+            sleep(LINGER).await;
+        };
+        let handshake = timeout(HANDSHAKE, acceptor.accept(stream));
+        let handshake = tokio::select! {
+            handshake = handshake => handshake,
+            // Nothing was asked yet, so nothing is lost.
+            () = drained => {
+                state.metrics.connections.dec();
+                return;
+            }
+        };
+        match handshake {
             Ok(Ok(stream)) => self.speak(stream).await,
             Ok(Err(error)) => {
                 state.metrics.rejected(Rejection::Handshake);

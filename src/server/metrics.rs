@@ -14,7 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::door::Door;
-use crate::inject::{Decision, Verdict};
+use crate::inject::Decision;
 
 /// Every metric of the server.
 #[derive(Debug)]
@@ -321,7 +321,7 @@ impl Metrics {
 
     /// One candidate was decided. Its pattern is a label only if it is loaded: a name that a Pod made up is not.
     pub(crate) fn decided(&self, decision: &Decision) {
-        let known = decision.pattern.is_some() || decision.verdict == Verdict::Carried;
+        let known = decision.pattern.is_some();
         let name = decision.instance.split('.').next().unwrap_or_default();
         let labels = DecisionLabels {
             pattern: if known { name } else { "unknown" }.to_owned(),

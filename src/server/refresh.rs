@@ -128,7 +128,10 @@ impl Certificates {
     ) {
         let (changed, fault) = match tls.refresh(now) {
             Ok(changed) => (changed, None),
-            Err(error) => (self.fault.is_none(), Some(error.to_string())),
+            Err(error) => (
+                self.fault.is_none(),
+                Some(format!("{:#}", anyhow::Error::from(error))),
+            ),
         };
         let Expiry { leaf, ca } = tls.expiry();
         if changed && fault.is_none() {

@@ -9,6 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::mapping::Mapping;
+
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
@@ -85,10 +87,11 @@ pub(crate) struct Unreadable {
 impl<'a, O: Deserialize<'a>> Request<'a, O> {
     /// Reads a review whose object has the form `O`.
     pub(crate) fn read(text: &'a str) -> Result<Self, Unreadable> {
-        let review: Review<'a, O> = serde_json::from_str(text).map_err(|error| Unreadable {
-            uid: uid(text),
-            sentence: format!("the body is not an AdmissionReview: {error}"),
-        })?;
+        let Mapping(review): Mapping<Review<'a, O>> =
+            serde_json::from_str(text).map_err(|error| Unreadable {
+                uid: uid(text),
+                sentence: format!("the body is not an AdmissionReview: {error}"),
+            })?;
         let Review {
             api_version,
             kind,

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::life::{Clock, life};
-use super::listener::Listener;
+use super::listener::{LINGER, Listener};
 use super::logging::LogArgs;
 use super::refresh::{Certificates, Configuration, PERIOD, WorldArgs};
 use super::{State, admin, app};
@@ -77,6 +77,7 @@ struct Bound {
     admin: Listener,
     state: Arc<State>,
     configuration: Configuration,
+    certificates: Certificates,
     signals: Signals,
 }
 
@@ -114,11 +115,14 @@ async fn bind(args: &ServeArgs) -> anyhow::Result<Bound> {
     let configuration = Configuration::load(&args.world);
     let state = State::new(tls, configuration.world(), args.max_in_flight);
     configuration.report(&state.world.load(), &state.metrics, &state.health);
+    let mut certificates = Certificates::default();
+    certificates.refresh(&state.tls, &state.metrics, &state.health, SystemTime::now());
     Ok(Bound {
         webhook,
         admin,
         state: Arc::new(state),
         configuration,
+        certificates,
         signals: Signals::new().context("signals cannot be heard")?,
     })
 }
@@ -135,6 +139,7 @@ impl Bound {
             admin,
             state,
             configuration,
+            certificates,
             mut signals,
         } = self;
         announce(args, &state, [webhook.address()?, admin.address()?], tell);
@@ -145,7 +150,10 @@ impl Bound {
         let admin = admin.serve(admin::app(&state), state.clone(), endless);
         tasks.spawn(WEBHOOK, webhook);
         tasks.spawn("the admin port", admin);
-        tasks.spawn("refresh", refresh(state.clone(), configuration));
+        tasks.spawn(
+            "refresh",
+            refresh(state.clone(), configuration, certificates),
+        );
         let (by, delay) = tokio::select! {
             task = tasks.first() => bail!("{task} ended by itself"),
             by = signals.next() => match by {
@@ -159,7 +167,10 @@ impl Bound {
             result = drain(&clock, &mut tasks, delay, args.drain_timeout) => result,
             by = signals.next() => Err(anyhow!("aborted by a second signal, {by}")),
         }
-        .with_context(|| format!("{} requests were in flight", state.metrics.in_flight.get()))
+        .with_context(|| match state.metrics.in_flight.get() {
+            1 => "1 request in flight".to_owned(),
+            several => format!("{several} requests in flight"),
+        })
     }
 }
 
@@ -174,7 +185,7 @@ async fn drain(
         task = tasks.first() => bail!("{task} ended by itself"),
         () = sleep(delay) => clock.drain(),
     }
-    match timeout(limit, tasks.first()).await {
+    match timeout(LINGER + limit, tasks.first()).await {
         Ok(WEBHOOK) => {
             tracing::info!("drained");
             Ok(())
@@ -185,8 +196,11 @@ async fn drain(
 }
 
 /// Reads what may change again, for ever. Files are read on a thread that may wait.
-async fn refresh(state: Arc<State>, mut configuration: Configuration) {
-    let mut certificates = Certificates::default();
+async fn refresh(
+    state: Arc<State>,
+    mut configuration: Configuration,
+    mut certificates: Certificates,
+) {
     let mut period = interval(PERIOD);
     // A process that was stopped for an hour has one refresh to make up for.
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -14,6 +14,7 @@ use super::metrics::{Label, Metrics, Outcome, Stage};
 use super::review::{OBJECT, Request, Response, Unreadable};
 use super::{State, advise};
 use crate::inject::{self, Context, Decision};
+use crate::mapping::Mapping;
 use crate::pod::{Parts, Pod};
 use crate::text::excerpt;
 use crate::world::World;
@@ -56,9 +57,9 @@ pub(super) fn answer(state: &State, door: Door, body: &[u8]) -> HttpResponse<Bod
     let moment = (started, body.len());
     // The Pod is read in the same pass as the review around it. What does not get through here is no Pod, or a strange one.
     if door != Door::Advise
-        && let Ok(mut request) = Request::<Parts<'_>>::read(text)
+        && let Ok(mut request) = Request::<Mapping<Parts<'_>>>::read(text)
         && request.creates_a_pod()
-        && let Some(parts) = request.object.take()
+        && let Some(Mapping(parts)) = request.object.take()
     {
         let pod = Pod::within(parts, text, OBJECT);
         let verdict = mutate(&request, &pod, &world);
@@ -136,7 +137,7 @@ impl<'a> Verdict<'a> {
 
     fn of(uid: &'a str, found: inject::Outcome) -> Self {
         let denial = denial(&found);
-        let warnings = shorten(found.warnings());
+        let warnings = shorten(found.warnings(), MAX_WARNING);
         let (outcome, mut response, patch_bytes) = match denial {
             Some(sentence) => (Outcome::Denied, Response::denied(uid, sentence), 0),
             None if found.patch.is_empty() => (Outcome::Unchanged, Response::allowed(uid), 0),
@@ -177,9 +178,12 @@ pub(super) fn denial(found: &inject::Outcome) -> Option<String> {
 }
 
 /// At most so many, of at most so many characters, one line each; what is left out is counted.
-pub(super) fn shorten<'w>(warnings: impl Iterator<Item = &'w str>) -> Vec<String> {
+pub(super) fn shorten<'w>(
+    warnings: impl Iterator<Item = &'w str>,
+    characters: usize,
+) -> Vec<String> {
     let mut short: Vec<String> = warnings
-        .map(|warning| excerpt(&format!("outrigger: {warning}"), MAX_WARNING))
+        .map(|warning| excerpt(&format!("outrigger: {warning}"), characters))
         .collect();
     if short.len() > MAX_WARNINGS {
         let more = short.len() - (MAX_WARNINGS - 1);
@@ -286,7 +290,7 @@ mod tests {
     fn warnings_are_few_and_short_and_on_one_line() {
         let long = "ä\n".repeat(200);
         let many = vec![long.as_str(); 7];
-        let short = shorten(many.into_iter());
+        let short = shorten(many.into_iter(), MAX_WARNING);
         assert_eq!(short.len(), MAX_WARNINGS);
         for warning in &short {
             assert!(warning.chars().count() <= MAX_WARNING, "{warning}");
@@ -296,6 +300,6 @@ mod tests {
             short[4],
             "outrigger: 3 more warnings; `outrigger explain -f` shows them all"
         );
-        assert_eq!(shorten(["a"].into_iter()), ["outrigger: a"]);
+        assert_eq!(shorten(["a"].into_iter(), MAX_WARNING), ["outrigger: a"]);
     }
 }

@@ -72,7 +72,7 @@ impl Clients {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate =
-                certificate.map_err(|error| self.content(format!("not PEM: {error}")))?;
+                certificate.map_err(|error| self.content(files::pem_sentence(&error)))?;
             roots
                 .add(certificate)
                 .map_err(|error| self.content(error.to_string()))?;

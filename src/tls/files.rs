@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
@@ -78,7 +78,7 @@ impl Files {
         };
         let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<_, _>>()
-            .map_err(|error| content(&self.certificate, format!("not PEM: {error}")))?;
+            .map_err(|error| content(&self.certificate, pem_sentence(&error)))?;
         if chain.is_empty() {
             return Err(content(
                 &self.certificate,
@@ -86,7 +86,15 @@ impl Files {
             ));
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-            content(&self.key, format!("expected a private key in PEM: {error}"))
+            content(
+                &self.key,
+                match error {
+                    pem::Error::NoItemsFound => {
+                        "expected a private key in PEM, found none".to_owned()
+                    }
+                    other => pem_sentence(&other),
+                },
+            )
         })?;
         Ok(Identity { chain, key })
     }
@@ -105,4 +113,15 @@ pub(super) fn read(path: &PathBuf) -> Result<Vec<u8>, Error> {
         });
     }
     Ok(bytes)
+}
+
+/// What is wrong with a PEM text, without its bytes.
+pub(super) fn pem_sentence(error: &pem::Error) -> String {
+    let what = match error {
+        pem::Error::MissingSectionEnd { .. } => "a section does not end: is the file cut short?",
+        pem::Error::IllegalSectionStart { .. } => "a section does not start as it should",
+        pem::Error::Base64Decode(_) => "a section is not base64",
+        _ => "it cannot be read",
+    };
+    format!("not PEM: {what}")
 }

@@ -105,6 +105,15 @@ impl Ca {
     }
 }
 
+/// A name that a client can ask for: an IP address, or a DNS name, with or without a wildcard for its first label.
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    let host = name.strip_prefix("*.").unwrap_or(name);
+    match rustls::pki_types::ServerName::try_from(host) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::Name(crate::text::excerpt(name, 60))),
+    }
+}
+
 fn params(name: &str, now: SystemTime, until: SystemTime) -> Result<CertificateParams, Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

@@ -32,7 +32,10 @@ fn read(certificate: &Path, key: &Path) -> Result<Ca, Error> {
     let read = || Ca::read(text(certificate)?, &text(key)?);
     read().map_err(|error| Error::Content {
         path: format!("{} and {}", certificate.display(), key.display()),
-        problem: format!("{error}; remove both to get a new CA"),
+        problem: format!(
+            "{:#}; remove both to get a new CA",
+            anyhow::Error::from(error)
+        ),
     })
 }
 
@@ -41,10 +44,11 @@ pub(crate) fn write(path: &Path, text: &str, mode: u32) -> Result<(), Error> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
+    // A mode is for a new file only: what a run that was cut short left behind has its own.
+    let _ = fs::remove_file(&temporary);
     let result = fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(mode)
         .open(&temporary)
         .and_then(|mut file| file.write_all(text.as_bytes()))

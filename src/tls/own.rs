@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use rustls::pki_types::PrivateKeyDer;
 
-use super::issue::{Ca, LEAF_LIFE, Leaf};
+use super::issue::{Ca, LEAF_LIFE, Leaf, check_name};
 use super::{Error, Identity};
 
 /// The names that every client on this machine may use.
@@ -47,6 +47,7 @@ impl Own {
             .map(|name| (*name).to_owned())
             .chain(args.tls_name.iter().cloned())
             .collect();
+        names.iter().try_for_each(|name| check_name(name))?;
         let ca = match &args.state_dir {
             Some(directory) => Ca::keep(directory, now)?,
             None => Ca::issue(now)?,

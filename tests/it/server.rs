@@ -1,3 +1,8 @@
 //! The webhook server, from outside: the binary, over TLS.
 
+mod advise;
+mod bad_input;
+mod bounds;
 mod contract;
+mod http;
+mod tls;

@@ -1,6 +1,6 @@
 //! A running server and a client of it: the real binary, real TLS, real time.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -54,8 +54,13 @@ impl Answer {
 impl Server {
     /// Starts a server with these arguments besides free ports and JSON logs, and waits until it listens.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", arguments)
+    }
+
+    /// The same, with the webhook port at `listen`.
+    pub(crate) fn start_at(listen: &str, arguments: &[&str]) -> Self {
         let mut child = command(&["serve"])
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["--listen", listen, "--admin-listen", "127.0.0.1:0"])
             .args(["--log-format", "json", "--shutdown-delay", "0s"])
             .args(arguments)
             .stdout(Stdio::null())
@@ -175,6 +180,27 @@ impl Server {
             .expect("the request goes");
         answer(&mut connection).expect("an answer")
     }
+
+    /// Asserts that a good review still gets its patch, whatever came before it, and that nothing has panicked.
+    #[track_caller]
+    pub(crate) fn assert_serving(&self) {
+        let answer = self.post("/mutate/annotated", &asking("still"));
+        let response = answer.response();
+        assert_eq!((answer.status, &response["uid"]), (200, &json!("still")));
+        assert_eq!(response["patchType"], "JSONPatch", "{}", answer.text());
+        let metrics = self.get("/metrics").text();
+        assert!(metrics.contains("outrigger_panics_total 0\n"), "{metrics}");
+    }
+
+    /// Asserts that so many were turned away for `reason`, once the server has counted them.
+    #[track_caller]
+    pub(crate) fn assert_rejected(&self, reason: &str, count: u32) {
+        let name = format!("outrigger_rejected_total{{reason=\"{reason}\"}}");
+        eventually(&format!("{count} times {reason}"), || {
+            self.metric(&name) >= f64::from(count)
+        });
+        assert!((self.metric(&name) - f64::from(count)).abs() < f64::EPSILON);
+    }
 }
 
 impl Drop for Server {
@@ -187,6 +213,25 @@ impl Drop for Server {
 
 /// A client's side of a TLS connection.
 pub(crate) type Connection = StreamOwned<ClientConnection, TcpStream>;
+
+/// The reading side alone: what the server said before it stopped to take anything.
+#[derive(Debug)]
+pub(crate) struct LastWords<'a>(pub(crate) &'a mut Connection);
+
+impl Read for LastWords<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let StreamOwned { conn, sock } = &mut *self.0;
+        loop {
+            match conn.reader().read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    conn.read_tls(sock)?;
+                    conn.process_new_packets().map_err(std::io::Error::other)?;
+                }
+                result => return result,
+            }
+        }
+    }
+}
 
 /// The CA certificates of a PEM text.
 pub(crate) fn trust(pem: &[u8]) -> RootCertStore {
@@ -213,7 +258,16 @@ pub(crate) fn client(roots: RootCertStore) -> ClientConfig {
 
 /// Connects and shakes hands.
 pub(crate) fn connect(address: SocketAddr, config: ClientConfig) -> std::io::Result<Connection> {
-    let name = ServerName::try_from("localhost").expect("a DNS name");
+    connect_as("localhost", address, config)
+}
+
+/// The same, with a server that is expected to be called `name`.
+pub(crate) fn connect_as(
+    name: &'static str,
+    address: SocketAddr,
+    config: ClientConfig,
+) -> std::io::Result<Connection> {
+    let name = ServerName::try_from(name).expect("a DNS name or an IP address");
     let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -226,11 +280,16 @@ pub(crate) fn connect(address: SocketAddr, config: ClientConfig) -> std::io::Res
 
 /// A POST of JSON that keeps its connection.
 pub(crate) fn request(path: &str, body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!(
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+    let headers = format!(
+        "Content-Type: application/json\r\nContent-Length: {}\r\n",
         body.len()
-    )
-    .into_bytes();
+    );
+    raw_request(&format!("POST {path} HTTP/1.1"), &headers, body)
+}
+
+/// A request as given; each header ends in CRLF.
+pub(crate) fn raw_request(line: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{line}\r\nHost: localhost\r\n{headers}\r\n").into_bytes();
     bytes.extend_from_slice(body);
     bytes
 }
