@@ -8,7 +8,7 @@ use super::decide::{Candidate, Plan};
 use super::decision::{Decision, Force, Reason, Source};
 use super::wish;
 use crate::keys;
-use crate::pod::Pod;
+use crate::pod::{Pairs, Pod};
 
 /// Helpers of one Pod, whoever wants them.
 pub(super) const MAX_INSTANCES: usize = 64;
@@ -17,7 +17,7 @@ pub(super) const MAX_INSTANCES: usize = 64;
 pub(super) fn asked(pod: &Pod<'_>) -> Option<Decision> {
     let annotations = pod.metadata.annotations.iter();
     let count = annotations
-        .flat_map(|annotations| annotations.iter())
+        .flat_map(Pairs::iter)
         .filter(|(key, _)| is_wish(key))
         .count();
     (count > MAX_INSTANCES).then(|| {

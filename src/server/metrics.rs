@@ -1,11 +1,10 @@
 //! Metrics: names, labels and buckets. Label values come from closed sets of ours, or are names of patterns that are loaded; never from
 //! a request.
 
-use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,6 +14,11 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::door::Door;
 use crate::inject::Decision;
+
+mod label;
+
+use label::Value;
+pub(crate) use label::{Label, Outcome, Rejection, Reread, Stage};
 
 /// Every metric of the server.
 #[derive(Debug)]
@@ -33,122 +37,6 @@ pub(crate) struct Metrics {
     reloads: Family<ReloadLabels, Counter>,
     last_reload: Family<WhatLabels, Gauge<f64, AtomicU64>>,
     certificates: Family<CertificateLabels, Gauge<f64, AtomicU64>>,
-}
-
-/// How a request ended, as a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Outcome {
-    /// A patch was sent.
-    Injected,
-    /// Looked at, and nothing to add.
-    Unchanged,
-    /// Not the creation of a Pod.
-    Ignored,
-    Denied,
-    /// The body could not be read as a review.
-    Unreadable,
-}
-
-/// A part of the work on a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Stage {
-    /// From the head to the last byte of the body.
-    Receive,
-    /// From there to a decision with its patch.
-    Decide,
-    /// The answer's text.
-    Respond,
-}
-
-/// Why something was turned away before it was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Rejection {
-    TooManyConnections,
-    Handshake,
-    TooManyRequests,
-    BodyTooLarge,
-    BodyTooSlow,
-    BodyBroken,
-    ContentType,
-}
-
-/// What is read again and again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Reread {
-    Configuration,
-    Certificate,
-}
-
-/// Gives an enum of ours its label texts; the match says which. Logs use them, too.
-pub(crate) trait Label: Copy {
-    fn name(self) -> &'static str;
-}
-
-impl Label for Door {
-    fn name(self) -> &'static str {
-        Self::name(self)
-    }
-}
-
-impl Label for Outcome {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Injected => "injected",
-            Self::Unchanged => "unchanged",
-            Self::Ignored => "ignored",
-            Self::Denied => "denied",
-            Self::Unreadable => "unreadable",
-        }
-    }
-}
-
-impl Label for Stage {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Receive => "receive",
-            Self::Decide => "decide",
-            Self::Respond => "respond",
-        }
-    }
-}
-
-impl Label for Rejection {
-    fn name(self) -> &'static str {
-        match self {
-            Self::TooManyConnections => "too-many-connections",
-            Self::Handshake => "handshake",
-            Self::TooManyRequests => "too-many-requests",
-            Self::BodyTooLarge => "body-too-large",
-            Self::BodyTooSlow => "body-too-slow",
-            Self::BodyBroken => "body-broken",
-            Self::ContentType => "content-type",
-        }
-    }
-}
-
-impl Label for Reread {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Configuration => "configuration",
-            Self::Certificate => "certificate",
-        }
-    }
-}
-
-impl Label for bool {
-    fn name(self) -> &'static str {
-        if self { "good" } else { "broken" }
-    }
-}
-
-/// A label value out of one of our enums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Value<T>(T);
-
-impl<T: Label> EncodeLabelValue for Value<T> {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-        self.0.name().encode(encoder)
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -1,5 +1,7 @@
 //! What several tests need: running the command, a world made of files, goldens, small Pods.
 
+pub(crate) mod load;
+pub(crate) mod mount;
 pub(crate) mod server;
 
 use std::collections::BTreeMap;

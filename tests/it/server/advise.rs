@@ -61,13 +61,13 @@ fn a_workload_is_warned_and_never_refused_or_changed() {
     assert_eq!(
         deployment(json!({PATTERN: ""}), template(json!({}))),
         warning(&[
-            "outrigger: Deployment shop: annotation `adapter.outrigger.dev/redis-metrics` does nothing here: move it to the annotati…"
+            "outrigger: Deployment shop: annotation `adapter.outrigger.dev/redis-metrics` does nothing here: move it to the annotations of the Pod template"
         ])
     );
     assert_eq!(
         deployment(json!({}), template(json!({MISSPELT: ""}))),
         warning(&[
-            "outrigger: its Pods will be denied: annotation `adapter.outrigger.dev/redis-metrisc`: there is no pattern `redis-metris…"
+            "outrigger: its Pods will be denied: annotation `adapter.outrigger.dev/redis-metrisc`: there is no pattern `redis-metrisc`: did you mean `redis-metrics`?"
         ])
     );
     let mut windows = template(json!({PATTERN: ""}));
@@ -107,8 +107,8 @@ fn a_cron_job_is_advised_at_each_of_its_levels() {
     assert_eq!(
         cron_job(json!({PATTERN: ""}), template(json!({MISSPELT: ""}))),
         warning(&[
-            "outrigger: CronJob shop: annotation `adapter.outrigger.dev/redis-metrics` does nothing here: move it to the annotations…",
-            "outrigger: its Pods will be denied: annotation `adapter.outrigger.dev/redis-metrisc`: there is no pattern `redis-metris…"
+            "outrigger: CronJob shop: annotation `adapter.outrigger.dev/redis-metrics` does nothing here: move it to the annotations of the Pod template",
+            "outrigger: its Pods will be denied: annotation `adapter.outrigger.dev/redis-metrisc`: there is no pattern `redis-metrisc`: did you mean `redis-metrics`?"
         ])
     );
 }
@@ -192,7 +192,7 @@ fn hostile_names_give_few_short_lines() {
     assert_eq!((&response["allowed"], warnings.len()), (&json!(true), 5));
     assert_eq!(
         warnings[0],
-        "outrigger: Deployment shop: annotation `sidecar.outrigger.dev/ [2J0   x` does nothing here: move it to the annotations …"
+        "outrigger: Deployment shop: annotation `sidecar.outrigger.dev/ [2J0   x` does nothing here: move it to the annotations of the Pod template"
     );
     assert_eq!(
         warnings[4],

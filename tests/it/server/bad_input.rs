@@ -344,7 +344,7 @@ fn escapes_and_control_characters_stay_where_they_were() {
         assert!(!message.contains(char::is_control), "{message:?}");
         assert!(message.starts_with("annotation `adapter.outrigger.dev/redis-metrics`"));
     }
-    for line in server.log().lines() {
+    for line in server.whole_log().lines() {
         assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
     }
     server.assert_serving();

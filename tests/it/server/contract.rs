@@ -170,7 +170,7 @@ fn a_denial_says_what_was_meant() {
     );
     // What the Pod says goes to whoever sent it, and nowhere else.
     server.line("reviewed");
-    assert!(!server.log().contains("did you mean"));
+    assert!(!server.whole_log().contains("did you mean"));
     let metrics = server.get("/metrics").text();
     assert!(!metrics.contains("redis-metrisc"), "{metrics}");
     server.assert_serving();
@@ -323,7 +323,7 @@ fn every_uid_comes_back() {
         Ok(())
     });
     law.expect("the uid comes back");
-    for line in server.log().lines() {
+    for line in server.whole_log().lines() {
         assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
     }
 }

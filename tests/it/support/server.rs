@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -59,9 +60,18 @@ impl Server {
 
     /// The same, with the webhook port at `listen`.
     pub(crate) fn start_at(listen: &str, arguments: &[&str]) -> Self {
+        let fixed = ["--log-format", "json", "--shutdown-delay", "0s"];
+        Self::launch(listen, &[&fixed, arguments].concat())
+    }
+
+    /// Starts a server with these arguments and nothing else besides free ports.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        Self::launch("127.0.0.1:0", arguments)
+    }
+
+    fn launch(listen: &str, arguments: &[&str]) -> Self {
         let mut child = command(&["serve"])
             .args(["--listen", listen, "--admin-listen", "127.0.0.1:0"])
-            .args(["--log-format", "json", "--shutdown-delay", "0s"])
             .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -77,27 +87,34 @@ impl Server {
                 log.push('\n');
             }
         });
-        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self {
+        let mut addresses = Vec::new();
+        eventually("the server listens", || {
+            addresses = listening(&log.lock().expect("nobody panics here"));
+            addresses.len() == 2
+        });
+        Self {
             child,
-            webhook: unknown,
-            admin: unknown,
+            webhook: addresses[0],
+            admin: addresses[1],
             log,
-        };
-        let serving = server.line("serving");
-        let address = |key: &str| {
-            serving[key]
-                .as_str()
-                .and_then(|address| address.parse().ok())
-                .expect("an address")
-        };
-        (server.webhook, server.admin) = (address("listen"), address("admin_listen"));
-        server
+        }
     }
 
     /// Everything logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("nobody panics here").clone()
+    }
+
+    /// The log, with everything in it that was said before: lines wait a moment before they are written.
+    pub(crate) fn whole_log(&self) -> String {
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        let last = format!("last-{}-", LAST.fetch_add(1, Ordering::Relaxed));
+        self.post(
+            "/mutate/annotated",
+            review(&last, &pod(&json!({}))).to_string().as_bytes(),
+        );
+        eventually("the last request is logged", || self.log().contains(&last));
+        self.log()
     }
 
     /// The first log line with that message, once it is there.
@@ -209,6 +226,15 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The two addresses of the line `serving`, in either format.
+fn listening(log: &str) -> Vec<SocketAddr> {
+    log.lines()
+        .filter(|line| line.contains("serving"))
+        .flat_map(|line| line.split([' ', '=', '"']))
+        .filter_map(|word| word.parse().ok())
+        .collect()
 }
 
 /// A client's side of a TLS connection.
