@@ -1,6 +1,6 @@
 # What people run and what CI runs. `make ci` is all of it.
 
-.PHONY: test lint engines generate bench ci
+.PHONY: test lint engines fuzz generate bench ci
 
 # The everyday tests: only Rust is needed.
 test:
@@ -18,6 +18,10 @@ lint: target/tools/bin/cargo-deny
 engines:
 	tests/engines/run
 
+# What must hold for any bytes, tried for a while: `tests/fuzz/run 900` tries for an hour.
+fuzz:
+	tests/fuzz/run
+
 # Writes the generated pages anew.
 generate:
 	docs/generate
@@ -26,7 +30,7 @@ generate:
 bench:
 	cargo bench --locked --bench inject
 
-ci: lint test engines
+ci: lint test engines fuzz
 
 target/tools/bin/cargo-deny:
 	cargo install --locked --quiet --root target/tools --version 0.20.2 cargo-deny

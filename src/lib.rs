@@ -22,11 +22,11 @@ pub mod pattern;
 pub mod pod;
 pub mod quantity;
 pub mod selector;
+pub mod server;
 
 mod hash;
 mod mapping;
 mod namespace;
-mod server;
 mod text;
 mod tls;
 mod world;

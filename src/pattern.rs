@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod advice;
+mod bounds;
 mod fields;
 mod file;
 mod filters;

@@ -13,7 +13,7 @@
 //! Handlers hold no state of their own: a request sees one world and one certificate, whatever is exchanged meanwhile.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -44,7 +44,8 @@ use door::Door;
 use health::Health;
 use metrics::{Label, Metrics, Rejection, Stage};
 
-use crate::tls::Tls;
+use crate::catalog::Catalog;
+use crate::tls::{Tls, TlsArgs};
 use crate::world::World;
 
 pub(crate) use runtime::{ServeArgs, run};
@@ -72,6 +73,17 @@ impl State {
             in_flight: Semaphore::new(max_in_flight),
         }
     }
+}
+
+/// The webhook without its sockets: the answer to a body posted to a path, `None` where no door has that path. It knows `catalog`, and
+/// nothing of any namespace.
+pub fn answers(catalog: Catalog) -> anyhow::Result<impl Fn(&str, &[u8]) -> Option<Response<Body>>> {
+    let tls = Tls::load(&TlsArgs::default(), SystemTime::now())?;
+    let state = State::new(tls, World::of(catalog), 1);
+    Ok(move |path: &str, body: &[u8]| {
+        let door = Door::ALL.into_iter().find(|door| door.path() == path)?;
+        Some(verdict::answer(&state, door, body))
+    })
 }
 
 /// The webhook port: the doors and nothing else; another path is a 404, another method a 405, both without a body.
@@ -182,8 +194,6 @@ impl Drop for Guest<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::Catalog;
-    use crate::tls::TlsArgs;
     use axum::routing::get;
     use hyper::service::Service;
     use hyper_util::service::TowerToHyperService;

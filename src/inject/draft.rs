@@ -9,7 +9,7 @@ use super::interpose::{Holder, Origin};
 use super::status::{Interposed, Record, Status};
 use crate::keys;
 use crate::names::Instance;
-use crate::pod::{Container, List, Pod, Slot};
+use crate::pod::{Container, List, Pod, Port, Slot};
 
 /// The Pod, what it carries, and what this patch adds so far.
 #[derive(Debug)]
@@ -202,6 +202,15 @@ impl<'p> Draft<'p> {
             .apps()
             .find(|(_, container)| container.name == origin.container.as_str())?;
         Some((slot, tcp_port(app, origin.port)?))
+    }
+
+    /// True if the app declares the port more than once, which the API server only warns of.
+    pub(crate) fn declares_twice(&self, origin: &Origin) -> bool {
+        let is_it =
+            |port: &&Port<'_>| port.protocol() == "TCP" && port.container_port == origin.port;
+        self.apps()
+            .filter(|(_, container)| container.name == origin.container.as_str())
+            .any(|(_, container)| container.ports.iter().flatten().filter(is_it).count() > 1)
     }
 
     /// The name that an app's port had before it was taken over.

@@ -75,6 +75,15 @@ pub(crate) fn find(
         ));
     }
     let origin = origin(wanted, pattern, draft)?;
+    if draft.declares_twice(&origin) {
+        return Err(Problem::new(
+            Reason::Conflict,
+            format!(
+                "container `{}` declares port {} twice: `{}` would not know which of them gives up its name",
+                origin.container, origin.port, pattern.name
+            ),
+        ));
+    }
     if let Some((index, listen)) = draft.front_added(&origin) {
         return Ok(Upstream {
             port: listen,
@@ -217,7 +226,9 @@ fn origin(wanted: &Value, pattern: &Pattern, draft: &Draft<'_>) -> Result<Origin
                 .ports
                 .iter()
                 .flatten()
-                .filter(|port| port.protocol() == "TCP")
+                .filter(|port| {
+                    port.protocol() == "TCP" && (1..=65535).contains(&port.container_port)
+                })
                 .map(|port| Origin {
                     container: container.name.to_string(),
                     port: port.container_port,

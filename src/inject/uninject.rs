@@ -115,7 +115,7 @@ fn give_back(spec: &mut Value, interposed: &Interposed) {
     let lost = ports.find(|entry| {
         let tcp = entry
             .get("protocol")
-            .is_none_or(|protocol| protocol == "TCP");
+            .is_none_or(|protocol| protocol.is_null() || protocol == "TCP");
         tcp && entry.get("containerPort") == Some(&json!(port)) && !entry.contains_key("name")
     });
     if let Some(entry) = lost {

@@ -7,7 +7,8 @@ use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind};
 
 use super::Fault;
-use super::template::{MAX_EXPRESSION, Scope, detail, language, too_long};
+use super::bounds::{MAX_EXPRESSION, NO_PRODUCTS, multiplies, too_long};
+use super::template::{Scope, detail, language};
 
 /// Bytes that one file may have; all annotations of a Pod together have no more (`apimachinery/pkg/api/validation/objectmeta.go`).
 const MAX_FILE: usize = 256 * 1024;
@@ -93,6 +94,9 @@ fn statements(source: &str) -> Result<(), Fault> {
             if length > MAX_EXPRESSION {
                 return fault(start, too_long(length));
             }
+            if multiplies(rest, Some(close)) {
+                return fault(start, NO_PRODUCTS.to_owned());
+            }
             if open == "{{" {
                 continue;
             }
@@ -176,15 +180,26 @@ mod tests {
 
     #[test]
     fn files_are_bounded() {
+        let list = format!("[{}]", "1,".repeat(400));
+        let each = |body: &str| format!("{{% for a in {list} %}}{body}{{% endfor %}}");
         assert_eq!(
-            file(
-                "{% for a in [1] * 1000 %}{% for b in [1] * 1000 %}{{ a }}{% endfor %}{% endfor %}"
-            ),
+            file(&each(&each(&each("{{ a }}")))),
             Err("line 1: takes more than 500000 steps".to_owned())
         );
+        let text = format!("{{{{ '{}' | json }}}}", "x".repeat(1000));
         assert_eq!(
-            file("{% for a in [1] * 1000 %}{{ ('x' * 1000) | json }}{% endfor %}"),
+            file(&each(&text)),
             Err("the file grows past 262144 bytes".to_owned())
+        );
+        for product in ["a\n{{ 'x' * 9 }}", "a\n{% if [1] *9 %}{% endif %}"] {
+            assert_eq!(
+                file(product),
+                Err("line 2: `*` is not in the language: it repeats strings and lists, which no fuel counts".to_owned())
+            );
+        }
+        assert_eq!(
+            file("{{ '* }} \\' *' | json }}").as_deref(),
+            Ok(r#""* }} ' *""#)
         );
         assert_eq!(
             file("a\n{% set x = 1 %}"),

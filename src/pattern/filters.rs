@@ -16,6 +16,7 @@
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
 
+use super::bounds::{MAX_VALUE, TOO_LARGE, is_small};
 use crate::quantity::{Quantity, duration};
 
 /// Adds every filter and test to `environment`, which starts empty.
@@ -49,7 +50,12 @@ pub(super) const NAMES: &[&str] = &[
 fn wrong(filter: &str, expected: &str, value: &Value) -> Error {
     Error::new(
         ErrorKind::InvalidOperation,
-        format!("`{filter}` takes {expected}, not `{value}`"),
+        if is_small(value) {
+            let value = crate::text::excerpt(&value.to_string(), 60);
+            format!("`{filter}` takes {expected}, not `{value}`")
+        } else {
+            format!("`{filter}` takes {expected}, not a {}", value.kind())
+        },
     )
 }
 
@@ -67,6 +73,9 @@ pub(super) fn scalar(value: &Value) -> Option<String> {
 /// JSON that is also YAML: besides what JSON demands, the characters that YAML 1.2 calls not printable or a line break are
 /// escaped (§5.1, §5.4), so that no string can end its line.
 fn json(value: &Value) -> Result<Value, Error> {
+    if !is_small(value) {
+        return Err(Error::new(ErrorKind::InvalidOperation, TOO_LARGE));
+    }
     let text = serde_json::to_string(value)
         .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
     let hostile = |character: char| {
@@ -161,11 +170,18 @@ fn split(address: &str) -> Result<(&str, Option<u16>), Error> {
 }
 
 fn join(items: &Value, separator: Option<&str>) -> Result<String, Error> {
-    let texts: Vec<String> = items
-        .try_iter()?
-        .map(|item| scalar(&item).ok_or_else(|| wrong("join", "a list of scalars", &item)))
-        .collect::<Result<_, _>>()?;
-    Ok(texts.join(separator.unwrap_or_default()))
+    let separator = separator.unwrap_or_default();
+    let mut text = String::new();
+    for (index, item) in items.try_iter()?.enumerate() {
+        if index > 0 {
+            text.push_str(separator);
+        }
+        text.push_str(&scalar(&item).ok_or_else(|| wrong("join", "a list of scalars", &item))?);
+        if text.len() > MAX_VALUE {
+            return Err(Error::new(ErrorKind::InvalidOperation, TOO_LARGE));
+        }
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

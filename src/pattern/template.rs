@@ -11,18 +11,11 @@ use std::sync::LazyLock;
 use minijinja::{Environment, Error, ErrorKind, Expression, UndefinedBehavior};
 use serde_json::{Map, Value};
 
+use super::bounds::{MAX_EXPRESSION, NO_PRODUCTS, TOO_LARGE, is_small, multiplies, too_long};
 use super::{Fault, filters};
 
 /// Instructions that one expression or file may execute; a file of 1 000 shards takes some 30 000.
 const FUEL: u64 = 500_000;
-
-/// Longest expression, in bytes. The engine compiles operators in a row by recursion, on our stack.
-pub(super) const MAX_EXPRESSION: usize = 1024;
-
-/// The sentence for a longer one.
-pub(super) fn too_long(length: usize) -> String {
-    format!("the expression is {length} bytes long, expected at most {MAX_EXPRESSION}")
-}
 
 /// What a template can see: see [`Scope::NAMES`].
 #[derive(Debug, Clone)]
@@ -99,6 +92,12 @@ impl Template {
         let source = source.trim().to_owned();
         if source.len() > MAX_EXPRESSION {
             return Err(Fault::new("", too_long(source.len())));
+        }
+        if multiplies(&source, None) {
+            return Err(Fault::new(
+                "",
+                format!("`{{{{ {source} }}}}`: {NO_PRODUCTS}"),
+            ));
         }
         match LANGUAGE.compile_expression_owned(source.clone()) {
             Ok(expression) => Ok(Self { source, expression }),
@@ -358,8 +357,12 @@ fn json(value: &minijinja::Value, template: &Template) -> Result<Value, Fault> {
     if let Some(text) = value.as_str() {
         return Ok(Value::String(text.to_owned()));
     }
-    serde_json::to_value(value)
-        .map_err(|error| Fault::new("", format!("`{{{{ {} }}}}`: {error}", template.source)))
+    let fault =
+        |message: String| Fault::new("", format!("`{{{{ {} }}}}`: {message}", template.source));
+    if !is_small(value) {
+        return Err(fault(TOO_LARGE.to_owned()));
+    }
+    serde_json::to_value(value).map_err(|error| fault(error.to_string()))
 }
 
 /// The sentence of a template error, for people who did not write the engine.
