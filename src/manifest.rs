@@ -10,6 +10,7 @@ use std::rc::Rc;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
+use crate::text::excerpt;
 use crate::yaml::{self, Step};
 
 mod object;
@@ -38,10 +39,12 @@ pub struct Complaint {
 
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One line, whatever a file's name or a template in it holds: it goes to terminals and logs.
+        let line = |text: &str| excerpt(text, usize::MAX);
         if self.place.is_empty() {
-            f.write_str(&self.message)
+            f.write_str(&line(&self.message))
         } else {
-            write!(f, "{}: {}", self.place, self.message)
+            write!(f, "{}: {}", line(&self.place), line(&self.message))
         }
     }
 }
@@ -264,6 +267,15 @@ mod tests {
                 .to_string(),
             "f.yaml:9:1: m"
         );
+    }
+
+    #[test]
+    fn a_complaint_is_one_line() {
+        let complaint = Complaint {
+            place: "a\nb.yaml:1:1".to_owned(),
+            message: "`{{ \u{1b}[2J }}`: no".to_owned(),
+        };
+        assert_eq!(complaint.to_string(), "a b.yaml:1:1: `{{  [2J }}`: no");
     }
 
     #[test]
