@@ -1,12 +1,15 @@
 //! Bindings: rules that give a pattern to Pods that did not ask.
 
+pub mod condition;
+pub mod selector;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::condition::Condition;
-use crate::names::Instance;
+use crate::binding::condition::Condition;
+use crate::binding::selector::Selector;
+use crate::kubernetes::names::Instance;
 use crate::pattern::{Fault, typed};
-use crate::selector::Selector;
 
 /// `spec` of a `PatternBinding`, as written.
 #[derive(Debug, Clone, Serialize, Deserialize)]

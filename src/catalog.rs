@@ -9,7 +9,7 @@ use crate::keys;
 use crate::pattern::{Fault, Pattern};
 use crate::yaml;
 
-pub use crate::namespace::Namespace;
+pub use crate::kubernetes::namespace::Namespace;
 
 /// Where a pattern was found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

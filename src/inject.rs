@@ -15,9 +15,9 @@
 //! with a warning. The command line and the webhook call this same function.
 
 use crate::catalog::{Catalog, Namespace};
-use crate::names::Instance;
+use crate::kubernetes::names::Instance;
+use crate::kubernetes::pod::Pod;
 use crate::pattern::{Fault, Pattern};
-use crate::pod::Pod;
 
 mod carry;
 mod check;
@@ -51,7 +51,7 @@ use problem::Problem;
 use render::{Surroundings, render};
 use settings::Settings;
 
-pub use crate::pod::Error;
+pub use crate::kubernetes::pod::Error;
 pub use decision::{Decision, Layer, Reason, Source, Verdict};
 pub use patch::{Operation, Patch, escape};
 pub use status::{Interposed, Record, Status, file_key};

@@ -6,27 +6,21 @@
 //!  a YAML file ──outrigger inject──▶ cli ───┘
 //! ```
 //!
-//! Words: a *pattern* is a reusable recipe ([`pattern`]), an *instance* one use of it in one Pod ([`names::Instance`]), a *binding*
+//! Words: a *pattern* is a reusable recipe ([`pattern`]), an *instance* one use of it in one Pod ([`kubernetes::names::Instance`]), a *binding*
 //! a rule that gives a pattern to Pods that did not ask ([`binding`]), a *decision* what became of a candidate and why
 //! ([`inject::Decision`]). The core, everything but [`cli`], [`manifest`], `world`, `server` and `tls`, knows no clock, environment, file or network.
 
 pub mod binding;
 pub mod catalog;
 pub mod cli;
-pub mod condition;
 pub mod inject;
 pub mod keys;
+pub mod kubernetes;
 pub mod manifest;
-pub mod names;
 pub mod pattern;
-pub mod pod;
-pub mod quantity;
-pub mod selector;
 pub mod server;
 
 mod hash;
-mod mapping;
-mod namespace;
 mod text;
 mod tls;
 mod world;

@@ -14,7 +14,7 @@ use super::decision::{Decision, Reason, Source, Verdict};
 use super::settings::Settings;
 use super::status::{Interposed, Record, Status};
 use crate::keys;
-use crate::pod::Pod;
+use crate::kubernetes::pod::Pod;
 use crate::text::and_list;
 
 /// Settles a candidate that the status records.

@@ -9,7 +9,7 @@ use super::decision::Reason;
 use super::draft::{Additions, Draft, ports};
 use super::problem::Problem;
 use super::status::Record;
-use crate::names::label_value;
+use crate::kubernetes::names::label_value;
 use crate::text::excerpt;
 
 mod container;
@@ -179,7 +179,8 @@ fn annotations_fit(draft: &Draft<'_>, additions: &Additions) -> Result<(), Probl
         + size(&additions.annotations);
     // An upper bound first: a raw string is never shorter than its text, and the status is its records and what stands between.
     let record = |record: &Record| {
-        serde_json::to_string(record).map_or(0, |text| text.len()) + 2 * crate::names::MAX_LABEL
+        serde_json::to_string(record).map_or(0, |text| text.len())
+            + 2 * crate::kubernetes::names::MAX_LABEL
     };
     let records: usize = draft
         .additions
@@ -192,7 +193,7 @@ fn annotations_fit(draft: &Draft<'_>, additions: &Additions) -> Result<(), Probl
         .metadata
         .annotations
         .iter()
-        .flat_map(super::super::pod::Pairs::iter)
+        .flat_map(crate::kubernetes::pod::Pairs::iter)
         .map(|(key, raw)| key.len() + raw.get().len())
         .sum();
     if raw + added + records + 1024 <= MAX_ANNOTATIONS {
@@ -203,9 +204,11 @@ fn annotations_fit(draft: &Draft<'_>, additions: &Additions) -> Result<(), Probl
         .metadata
         .annotations
         .iter()
-        .flat_map(super::super::pod::Pairs::iter)
+        .flat_map(crate::kubernetes::pod::Pairs::iter)
         .filter(|(key, _)| *key != crate::keys::STATUS)
-        .map(|(key, raw)| key.len() + crate::pod::string(raw).map_or(0, |text| text.len()))
+        .map(|(key, raw)| {
+            key.len() + crate::kubernetes::pod::string(raw).map_or(0, |text| text.len())
+        })
         .sum();
     let mut status = draft.status();
     status

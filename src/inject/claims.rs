@@ -9,12 +9,12 @@ use super::decision::{Decision, Force, Layer, Reason, Source};
 use super::label::{Label, Labels};
 use super::layers::Stack;
 use super::wish::{self, Key, Wish};
+use crate::binding::condition::Subject;
 use crate::binding::{Binding, Mode};
-use crate::condition::Subject;
 use crate::keys;
-use crate::names::Instance;
+use crate::kubernetes::names::Instance;
+use crate::kubernetes::pod::{self, Pod};
 use crate::pattern::Pattern;
-use crate::pod::{self, Pod};
 use crate::text::excerpt;
 
 /// Everything that was said about one instance.
@@ -201,7 +201,7 @@ pub(super) fn pod_claims(
         .metadata
         .annotations
         .iter()
-        .flat_map(super::super::pod::Pairs::iter)
+        .flat_map(crate::kubernetes::pod::Pairs::iter)
     {
         if !keys::is_ours(key) || wish::is_record(key) {
             continue;

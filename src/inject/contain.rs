@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use crate::quantity::Quantity;
+use crate::kubernetes::quantity::Quantity;
 
 /// True if everything that `wanted` says holds in `actual`.
 #[must_use]

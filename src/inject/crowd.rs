@@ -8,7 +8,7 @@ use super::decide::{Candidate, Plan};
 use super::decision::{Decision, Force, Reason, Source};
 use super::wish;
 use crate::keys;
-use crate::pod::{Pairs, Pod};
+use crate::kubernetes::pod::{Pairs, Pod};
 
 /// Helpers of one Pod, whoever wants them.
 pub(super) const MAX_INSTANCES: usize = 64;

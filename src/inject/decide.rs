@@ -30,12 +30,12 @@ use super::crowd;
 use super::decision::{Decision, Force, Reason, Source};
 use super::label::{Label, Labels, injection_label, namespace_label, odd_namespace_label};
 use super::wish::Wish;
+use crate::binding::condition::Subject;
 use crate::binding::{Binding, Mode};
-use crate::condition::Subject;
 use crate::keys;
-use crate::names::Instance;
+use crate::kubernetes::names::Instance;
+use crate::kubernetes::pod::Pod;
 use crate::pattern::{Os, Pattern};
-use crate::pod::Pod;
 use crate::text::{excerpt, suggestion};
 
 /// An instance that is to be rendered.
@@ -101,7 +101,7 @@ pub(crate) fn mirror(pod: &Pod<'_>) -> Vec<Decision> {
         .metadata
         .annotations
         .iter()
-        .flat_map(super::super::pod::Pairs::iter)
+        .flat_map(crate::kubernetes::pod::Pairs::iter)
         .map(|(key, _)| key);
     keys.filter(|key| keys::is_ours(key) && !super::wish::is_record(key))
         .map(|key| {

@@ -385,6 +385,10 @@ mod tests {
         let codes: std::collections::BTreeSet<_> =
             Reason::ALL.iter().map(|reason| reason.code()).collect();
         assert_eq!(codes.len(), Reason::ALL.len());
-        assert!(codes.iter().all(|code| crate::names::dns_label(code)));
+        assert!(
+            codes
+                .iter()
+                .all(|code| crate::kubernetes::names::dns_label(code))
+        );
     }
 }

@@ -8,8 +8,8 @@ use super::decide::Candidate;
 use super::interpose::{Holder, Origin};
 use super::status::{Interposed, Record, Status};
 use crate::keys;
-use crate::names::Instance;
-use crate::pod::{Container, List, Pod, Port, Slot};
+use crate::kubernetes::names::Instance;
+use crate::kubernetes::pod::{Container, List, Pod, Port, Slot};
 
 /// The Pod, what it carries, and what this patch adds so far.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use super::problem::Problem;
 use super::render::Surroundings;
 use super::status::file_key;
 use crate::keys;
-use crate::names::Instance;
+use crate::kubernetes::names::Instance;
+use crate::kubernetes::pod::List;
 use crate::pattern::{Fault, Pattern};
-use crate::pod::List;
 use crate::text::{excerpt, or_list, plain, suggestion};
 
 /// How an instance's parts are called.

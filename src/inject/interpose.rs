@@ -16,9 +16,9 @@ use serde_json::value::RawValue;
 use super::decision::Reason;
 use super::draft::{Draft, NewContainer, Takeover, first_port};
 use super::problem::Problem;
-use crate::names::Instance;
+use crate::kubernetes::names::Instance;
+use crate::kubernetes::pod::{Container, List, Slot};
 use crate::pattern::Pattern;
-use crate::pod::{Container, List, Slot};
 use crate::text::{or_list, plain};
 
 /// What a port is called that nobody has to name.

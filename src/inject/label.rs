@@ -3,7 +3,7 @@
 use super::Context;
 use super::decision::{Decision, Reason, Source};
 use crate::keys;
-use crate::pod::Pod;
+use crate::kubernetes::pod::Pod;
 use crate::text::excerpt;
 
 /// The injection label.
@@ -23,7 +23,11 @@ pub(super) struct Labels {
 
 pub(super) fn injection_label(pod: &Pod<'_>, settled: &mut Vec<Decision>) -> Label {
     let Some(value) = pod.label(keys::INJECTION) else {
-        let labels = pod.metadata.labels.iter().flat_map(crate::pod::Pairs::iter);
+        let labels = pod
+            .metadata
+            .labels
+            .iter()
+            .flat_map(crate::kubernetes::pod::Pairs::iter);
         if let Some((_, raw)) = labels.into_iter().find(|(key, _)| *key == keys::INJECTION) {
             let sentence = format!(
                 "label `{}` is not a string: write `{}` or `{}` instead of `{}`",

@@ -19,8 +19,8 @@ use super::problem::Problem;
 use super::render::Fragment;
 use super::status::{Record, file_key};
 use crate::keys;
-use crate::names::Instance;
-use crate::pod::{Named, Pairs};
+use crate::kubernetes::names::Instance;
+use crate::kubernetes::pod::{Named, Pairs};
 use crate::text::excerpt;
 
 mod apps;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::draft::{Additions, Draft};
 use super::interpose::Holder;
 use crate::keys;
-use crate::pod::{List, Slot};
+use crate::kubernetes::pod::{List, Slot};
 
 /// One operation of a JSON Patch (RFC 6902 §4).
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -150,7 +150,7 @@ pub(crate) fn patch(draft: Draft<'_>) -> Patch {
 }
 
 /// The app's port loses its name and its probes get the number; an interposer of an earlier injection loses its name.
-fn rename(patch: &mut Patch, pod: &crate::pod::Pod<'_>, added: &Additions) {
+fn rename(patch: &mut Patch, pod: &crate::kubernetes::pod::Pod<'_>, added: &Additions) {
     let Some(takeover) = &added.takeover else {
         return;
     };
@@ -186,7 +186,7 @@ fn rename(patch: &mut Patch, pod: &crate::pod::Pod<'_>, added: &Additions) {
 }
 
 /// Environment and mounts of app containers, one list a container whoever adds to it.
-fn apps(patch: &mut Patch, pod: &crate::pod::Pod<'_>, additions: &mut [Additions]) {
+fn apps(patch: &mut Patch, pod: &crate::kubernetes::pod::Pod<'_>, additions: &mut [Additions]) {
     let mut lists: BTreeMap<(bool, usize), (Vec<Value>, Vec<Value>)> = BTreeMap::new();
     for app in additions.iter_mut().flat_map(|added| &mut added.apps) {
         let (env, mounts) = lists

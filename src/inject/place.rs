@@ -11,8 +11,8 @@ use super::settings::Settings;
 use super::status::{Record, Status};
 use super::verify;
 use super::{Context, add};
+use crate::kubernetes::pod::Pod;
 use crate::pattern::Pattern;
-use crate::pod::Pod;
 
 /// Adds all candidates to the draft; where an offer would stop what is asked for or required, it is left out: an offer stops no Pod.
 pub(super) fn place<'p>(

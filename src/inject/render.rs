@@ -12,9 +12,9 @@ use super::dress::{Naming, apply_override, check_parts, dress, stringify};
 use super::interpose::{self, Upstream};
 use super::problem::Problem;
 use super::settings::Settings;
-use crate::names::Instance;
+use crate::kubernetes::names::Instance;
+use crate::kubernetes::pod::{List, Slot};
 use crate::pattern::{Fault, Pattern, Scope};
-use crate::pod::{List, Slot};
 use crate::text::{excerpt, or_list, plain, suggestion};
 
 /// First of the ports that are given out; below are the engines' defaults and the apps', above 32767 nobody's (`NodePorts` are on nodes).

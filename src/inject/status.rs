@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::crowd::MAX_INSTANCES;
 use crate::keys;
-use crate::pod::Pod;
+use crate::kubernetes::pod::Pod;
 
 /// The version that this code writes and reads.
 const VERSION: u32 = 1;
@@ -166,7 +166,7 @@ impl Status {
 impl Record {
     /// Names that no such instance can have added are a forgery, and `uninject` would take away the user's own.
     fn plausible(&self, instance: &str) -> Result<(), String> {
-        let parsed = crate::names::Instance::parse(instance)
+        let parsed = crate::kubernetes::names::Instance::parse(instance)
             .map_err(|sentence| format!("annotation `{}`: {sentence}", keys::STATUS))?;
         let first = parsed.container();
         let own = |name: &str| {

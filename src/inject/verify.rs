@@ -14,7 +14,7 @@ use super::draft::{Additions, AppAdditions, Draft};
 use super::problem::Problem;
 use super::status::Record;
 use crate::keys;
-use crate::pod::Pod;
+use crate::kubernetes::pod::Pod;
 
 /// The record of `candidate` as it would be injected now, if the Pod contains that.
 pub(super) fn verify(

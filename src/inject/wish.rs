@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::Context;
 use crate::keys;
-use crate::names::Instance;
+use crate::kubernetes::names::Instance;
 use crate::pattern::Role;
 use crate::text::{excerpt, or_list, suggestion};
 use crate::yaml;

@@ -17,7 +17,7 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind};
 
 use super::bounds::{MAX_VALUE, TOO_LARGE, is_small};
-use crate::quantity::{Quantity, duration};
+use crate::kubernetes::quantity::{Quantity, duration};
 
 /// Adds every filter and test to `environment`, which starts empty.
 pub(super) fn add(environment: &mut Environment<'static>) {

@@ -12,7 +12,7 @@ use super::varying::Varying;
 use super::{Fault, PatternSpec, Schema, trial, typed};
 use crate::catalog::Place;
 use crate::hash;
-use crate::names::file_name;
+use crate::kubernetes::names::file_name;
 
 /// A pattern that is ready to render.
 #[derive(Debug)]

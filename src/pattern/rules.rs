@@ -8,7 +8,7 @@ use super::file::File;
 use super::template::{Scope, Tree};
 use super::{Fault, PatternSpec, Schema};
 use crate::keys;
-use crate::names::{MAX_LABEL, MAX_PATTERN, MAX_SUFFIX, dns_label};
+use crate::kubernetes::names::{MAX_LABEL, MAX_PATTERN, MAX_SUFFIX, dns_label};
 use crate::text::{or_list, suggestion};
 
 pub(super) fn check_name(name: &str, faults: &mut Vec<Fault>) {
@@ -243,7 +243,7 @@ pub(super) fn check_metadata(spec: &PatternSpec, faults: &mut Vec<Fault>) {
                     path,
                     format!("`{key}`: keys under `{}` are Outrigger's own", keys::GROUP),
                 ));
-            } else if !crate::names::qualified_name(key) {
+            } else if !crate::kubernetes::names::qualified_name(key) {
                 faults.push(Fault::new(
                     path,
                     format!("`{key}` is not a qualified name such as `example.com/name`"),

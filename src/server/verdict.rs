@@ -14,8 +14,8 @@ use super::metrics::{Label, Metrics, Outcome, Stage};
 use super::review::{OBJECT, Request, Response, Unreadable};
 use super::{State, advise};
 use crate::inject::{self, Context, Decision};
-use crate::mapping::Mapping;
-use crate::pod::{Parts, Pod};
+use crate::kubernetes::mapping::Mapping;
+use crate::kubernetes::pod::{Parts, Pod};
 use crate::text::excerpt;
 use crate::world::World;
 

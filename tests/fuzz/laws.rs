@@ -6,20 +6,10 @@ use outrigger::inject::{Context, Outcome, inject, uninject};
 use outrigger::keys;
 use serde_json::Value;
 
+use crate::meaning::meaning;
+
 /// What a patch never grows to: a field and a file of 256 KiB each, and JSON that escapes every character of them.
 const LARGEST_PATCH: usize = 4 * 1024 * 1024;
-
-/// Parents that `uninject` may leave out where they were empty: they mean the same.
-const PARENTS: [&str; 8] = [
-    "metadata",
-    "annotations",
-    "labels",
-    "initContainers",
-    "volumes",
-    "imagePullSecrets",
-    "env",
-    "volumeMounts",
-];
 
 /// Injects `pod`. A denied Pod has no patch; any other patch applies, leaves nothing to do, and comes off again.
 pub(crate) fn hold(pod: &Value, context: &Context<'_>) -> Option<Outcome> {
@@ -125,24 +115,4 @@ fn differ<'a>(items: impl IntoIterator<Item = &'a Value>, key: &str) -> bool {
 fn claims(pod: &Value) -> bool {
     pod.pointer("/metadata/annotations")
         .is_some_and(|annotations| annotations.get(keys::STATUS).is_some())
-}
-
-/// `value` without nulls, and without parents that hold nothing.
-fn meaning(value: &Value) -> Value {
-    let says_nothing = |key: &str, value: &Value| match value {
-        Value::Null => true,
-        Value::Object(entries) => entries.is_empty() && PARENTS.contains(&key),
-        Value::Array(items) => items.is_empty() && PARENTS.contains(&key),
-        _ => false,
-    };
-    match value {
-        Value::Object(entries) => entries
-            .iter()
-            .map(|(key, value)| (key, meaning(value)))
-            .filter(|(key, value)| !says_nothing(key, value))
-            .map(|(key, value)| (key.clone(), value))
-            .collect(),
-        Value::Array(items) => items.iter().map(meaning).collect(),
-        scalar => scalar.clone(),
-    }
 }

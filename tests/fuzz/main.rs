@@ -15,6 +15,8 @@
 
 mod annotation;
 mod laws;
+#[path = "../it/support/meaning.rs"]
+mod meaning;
 mod patch;
 mod pods;
 mod review;

@@ -16,6 +16,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::meaning::PARENTS;
 use outrigger::inject::{Interposed, Outcome, Reason, Record, Status, Verdict, uninject};
 use outrigger::keys;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
@@ -152,7 +153,8 @@ fn added_names(before: &Value, after: &Value) -> BTreeSet<String> {
 fn law_1_a_patch_applies_and_a_denied_pod_has_none() {
     law(|case, outcome, _| {
         let after = applied(outcome, &case.pod)?;
-        let parsed = outrigger::pod::Pod::read(after.to_string().as_bytes()).map(|_| ());
+        let parsed =
+            outrigger::kubernetes::pod::Pod::read(after.to_string().as_bytes()).map(|_| ());
         parsed.map_err(|error| error.to_string())?;
         let denied = outcome.denials().next().is_some();
         ensure(!denied || outcome.patch.is_empty(), || {
@@ -333,18 +335,6 @@ fn law_2_what_we_do_not_know_stays_where_it_is() {
         "hardly any port is taken over: {tally:?}"
     );
 }
-
-/// Parents that `uninject` may leave out where they were empty: they mean the same.
-const PARENTS: [&str; 8] = [
-    "metadata",
-    "annotations",
-    "labels",
-    "initContainers",
-    "volumes",
-    "imagePullSecrets",
-    "env",
-    "volumeMounts",
-];
 
 /// Equal, but for empty parents that are gone and the order of keys.
 fn given_back(path: &str, before: &Value, after: &Value) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! What several tests need: running the command, a world made of files, goldens, small Pods.
 
 pub(crate) mod load;
+pub(crate) mod meaning;
 pub(crate) mod mount;
 pub(crate) mod server;
 
@@ -9,6 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+pub(crate) use meaning::meaning;
 use outrigger::binding::Binding;
 use outrigger::catalog::{Catalog, Namespace, Place};
 use outrigger::inject::{Context, Outcome, inject};
@@ -210,34 +212,4 @@ pub(crate) fn apply(outcome: &Outcome, pod: &mut Value) {
     let patch: json_patch::Patch =
         serde_json::from_slice(&outcome.patch.to_json()).expect("RFC 6902");
     json_patch::patch(pod, &patch).expect("a patch that applies");
-}
-
-/// `value` without what means nothing: nulls, and empty lists and mappings that Kubernetes reads as absent.
-pub(crate) fn meaning(value: &Value) -> Value {
-    const OPTIONAL: [&str; 8] = [
-        "annotations",
-        "env",
-        "imagePullSecrets",
-        "initContainers",
-        "labels",
-        "metadata",
-        "volumeMounts",
-        "volumes",
-    ];
-    let says_nothing = |key: &str, value: &Value| match value {
-        Value::Null => true,
-        Value::Object(entries) => entries.is_empty() && OPTIONAL.contains(&key),
-        Value::Array(items) => items.is_empty() && OPTIONAL.contains(&key),
-        _ => false,
-    };
-    match value {
-        Value::Object(entries) => entries
-            .iter()
-            .map(|(key, value)| (key, meaning(value)))
-            .filter(|(key, value)| !says_nothing(key, value))
-            .map(|(key, value)| (key.clone(), value))
-            .collect(),
-        Value::Array(items) => items.iter().map(meaning).collect(),
-        scalar => scalar.clone(),
-    }
 }

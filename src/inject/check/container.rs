@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::{items, text};
 use crate::inject::draft::{Additions, AppAdditions, Draft, ports};
-use crate::names::{dns_label, port_name};
+use crate::kubernetes::names::{dns_label, port_name};
 
-use crate::pod::Pod;
-use crate::quantity::Quantity;
+use crate::kubernetes::pod::Pod;
+use crate::kubernetes::quantity::Quantity;
 use crate::text::{excerpt, plain};
 
 /// The grace period of a Pod that names none, in seconds (`DefaultTerminationGracePeriodSeconds`).

@@ -9,7 +9,7 @@ use crate::inject::contain::same;
 use crate::inject::decision::Reason;
 use crate::inject::draft::{AppAdditions, Draft};
 use crate::inject::problem::Problem;
-use crate::pod::Slot;
+use crate::kubernetes::pod::Slot;
 
 pub(super) fn by_container(
     apps: &[AppAdditions],

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use outrigger::quantity::Quantity;
+use outrigger::kubernetes::quantity::Quantity;
 use serde_json::Value;
 
 /// Every rule that `pod` breaks; `added` are the names of the containers that we put in.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::names::{label_value, qualified_name};
+use crate::kubernetes::names::{label_value, qualified_name};
 use crate::pattern::Fault;
 
 /// A selector as written.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::keys;
-use crate::mapping::Mapping;
+use crate::kubernetes::mapping::Mapping;
 
 /// The Pod is not a Pod: refuse it with this sentence; nothing can be decided about it.
 #[derive(Debug, thiserror::Error)]

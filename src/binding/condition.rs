@@ -9,9 +9,9 @@ use cel::common::ast::{EntryExpr, Expr, operators};
 use cel::{Context, IdedExpr, Program, Value as CelValue};
 use serde_json::{Value, json};
 
-use crate::namespace::Namespace;
+use crate::kubernetes::namespace::Namespace;
+use crate::kubernetes::pod::Pod;
 use crate::pattern::Fault;
-use crate::pod::Pod;
 
 /// Functions and macros that conditions may call.
 pub const FUNCTIONS: &[&str] = &[

@@ -1,0 +1,7 @@
+//! Kubernetes: what we read of its objects, and what it allows: Pods, namespaces, names, quantities.
+
+pub(crate) mod mapping;
+pub mod names;
+pub(crate) mod namespace;
+pub mod pod;
+pub mod quantity;
