@@ -3,22 +3,24 @@
 pub mod condition;
 pub mod selector;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::binding::condition::Condition;
 use crate::binding::selector::Selector;
 use crate::kubernetes::names::Instance;
-use crate::pattern::{Fault, typed};
+use crate::pattern::{Fault, typed, wild};
 
-/// `spec` of a `PatternBinding`, as written.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Which pattern is given to which Pods, and how firmly.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BindingSpec {
     /// The pattern's name.
     pub pattern: String,
     /// Parameters, over the pattern's defaults.
     #[serde(default)]
+    #[schemars(schema_with = "wild::object")]
     pub params: Map<String, Value>,
     /// Which Pods.
     #[serde(default, rename = "match")]
@@ -35,28 +37,32 @@ pub struct BindingSpec {
 }
 
 /// Which Pods a binding is for; what is absent matches all.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Target {
-    /// In Outrigger's own namespace only.
+    /// By the namespace's labels; in Outrigger's own namespace only.
     #[serde(default)]
     pub namespace_selector: Option<Selector>,
+    /// By the Pod's labels.
     #[serde(default)]
     pub pod_selector: Option<Selector>,
+    /// CEL conditions that must all hold.
     #[serde(default)]
     pub match_conditions: Vec<MatchCondition>,
 }
 
-/// A named CEL expression.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A condition in CEL over `object`, the Pod, and `namespaceObject`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MatchCondition {
+    /// What reports call it.
     pub name: String,
+    /// A CEL expression that gives a bool.
     pub expression: String,
 }
 
 /// How binding a binding is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Enforcement {
     /// An offer: namespace and Pod may decline.
     #[default]
@@ -66,7 +72,7 @@ pub enum Enforcement {
 }
 
 /// Whether a binding acts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Mode {
     #[default]
     Enforce,

@@ -4,8 +4,15 @@
 
 /// The API group, and the domain under which every annotation key of ours lives.
 pub const GROUP: &str = "outrigger.dev";
+/// The version of its kinds.
+pub const VERSION: &str = "v1alpha1";
 /// `apiVersion` of `Pattern` and `PatternBinding`.
 pub const API_VERSION: &str = "outrigger.dev/v1alpha1";
+
+/// The two kinds.
+pub const PATTERN: &str = "Pattern";
+/// See [`PATTERN`].
+pub const BINDING: &str = "PatternBinding";
 
 /// Annotation that records what was injected (see [`crate::inject::Status`]).
 pub const STATUS: &str = "outrigger.dev/status";
@@ -39,6 +46,11 @@ pub const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Namespace that Outrigger runs in unless told otherwise.
 pub const HOME_NAMESPACE: &str = "outrigger-system";
+
+/// Field manager of the conditions that the server writes into its custom resources.
+pub const FIELD_MANAGER: &str = "outrigger";
+/// Field manager of the `caBundle`s, and of nothing else.
+pub const CA_FIELD_MANAGER: &str = "outrigger-ca";
 
 /// Containers that other injectors add: never an app container.
 pub const FOREIGN_CONTAINERS: &[&str] = &[

@@ -13,6 +13,8 @@
 pub mod binding;
 pub mod catalog;
 pub mod cli;
+pub mod crd;
+pub mod entries;
 pub mod inject;
 pub mod keys;
 pub mod kubernetes;
@@ -20,6 +22,7 @@ pub mod manifest;
 pub mod pattern;
 pub mod server;
 
+mod cluster;
 mod hash;
 mod text;
 mod tls;

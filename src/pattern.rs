@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -26,6 +27,7 @@ mod schema;
 mod template;
 mod trial;
 mod varying;
+pub(crate) mod wild;
 
 pub use advice::advice;
 pub use load::Pattern;
@@ -33,7 +35,9 @@ pub use schema::Schema;
 pub(crate) use template::Scope;
 
 /// What a helper is to the app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Augments the app.
@@ -71,17 +75,18 @@ impl fmt::Display for Role {
     }
 }
 
-/// `spec` of a `Pattern`, as written. String leaves of the parts that go into the Pod are templates.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The recipe. String leaves of the parts that go into the Pod are templates: `"{{ params.port }}"`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PatternSpec {
-    /// `sidecar`, `ambassador` or `adapter`.
+    /// What the helper is to the app: `sidecar`, `ambassador` or `adapter`.
     pub role: Role,
     /// One sentence for `outrigger catalog list`.
     #[serde(default)]
     pub summary: String,
     /// JSON Schema of the parameters; its root is an object, closed unless it says otherwise. Defaults are applied from it.
     #[serde(default)]
+    #[schemars(schema_with = "wild::object")]
     pub params: Value,
     /// Ports nobody needs to choose: name to `auto`; given out from 17000 up.
     #[serde(default)]
@@ -90,15 +95,19 @@ pub struct PatternSpec {
     pub ports: BTreeMap<String, GivenPort>,
     /// Long-running helpers; native sidecars unless `native` is false.
     #[serde(default)]
+    #[schemars(schema_with = "wild::objects")]
     pub containers: Vec<Value>,
     /// Run-to-completion helpers.
     #[serde(default)]
+    #[schemars(schema_with = "wild::objects")]
     pub init_containers: Vec<Value>,
     /// Volumes of the helpers, under names of their own.
     #[serde(default)]
+    #[schemars(schema_with = "wild::objects")]
     pub volumes: Vec<Value>,
     /// Added to the Pod's.
     #[serde(default)]
+    #[schemars(schema_with = "wild::objects")]
     pub image_pull_secrets: Vec<Value>,
     /// Annotations and labels added where absent.
     #[serde(default)]
@@ -133,42 +142,51 @@ pub struct PatternSpec {
 }
 
 /// The only way to ask for a given port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", expecting = "`auto`")]
 pub enum GivenPort {
     Auto,
 }
 
 /// Annotations and labels for the Pod.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PodMetadata {
+    /// Annotations; a template that renders to null is left out.
     #[serde(default)]
+    #[schemars(schema_with = "wild::object")]
     pub annotations: BTreeMap<String, Value>,
+    /// Labels, likewise.
     #[serde(default)]
+    #[schemars(schema_with = "wild::object")]
     pub labels: BTreeMap<String, Value>,
 }
 
 /// Environment and mounts for the app containers that `into` names.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AppParts {
+    /// Environment variables.
     #[serde(default)]
+    #[schemars(schema_with = "wild::objects")]
     pub env: Vec<Value>,
+    /// Volume mounts, of the pattern's own volumes or of the Pod's.
     #[serde(default)]
+    #[schemars(schema_with = "wild::objects")]
     pub volume_mounts: Vec<Value>,
 }
 
 /// Which port of the app to take over; the first port of the pattern's first container takes its place.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Interpose {
     /// A port's name or number, or a template that gives one.
+    #[schemars(schema_with = "wild::any")]
     pub port: Value,
 }
 
 /// An operating system, as in `spec.os.name`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Os {
     #[default]

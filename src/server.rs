@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            listener             app                 verdict
-//!  TLS ──▶ connections ──▶ doors, bounds ──▶ review ─▶ inject ─▶ response, metrics, log line
+//!  TLS ──▶ connections ──▶ entries, bounds ──▶ review ─▶ inject ─▶ response, metrics, log line
 //!            │                                  ▲
 //!            │ timeouts, drain                  │ world (patterns, bindings, namespaces)
 //!  plain ──▶ admin: /livez /readyz /metrics     │
@@ -28,7 +28,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 mod admin;
 mod advise;
 mod body;
-mod door;
+mod cluster;
 mod health;
 mod life;
 mod listener;
@@ -40,11 +40,12 @@ mod runtime;
 mod timeouts;
 mod verdict;
 
-use door::Door;
 use health::Health;
 use metrics::{Label, Metrics, Rejection, Stage};
 
 use crate::catalog::Catalog;
+use crate::cluster::lookup::Lookup;
+use crate::entries::Entry;
 use crate::tls::{Tls, TlsArgs};
 use crate::world::World;
 
@@ -57,17 +58,20 @@ const QUEUE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct State {
     world: ArcSwap<World>,
-    tls: Tls,
+    tls: Arc<Tls>,
+    /// Where namespaces are looked up that the world lacks.
+    lookup: Option<Lookup>,
     metrics: Metrics,
     health: Health,
     in_flight: Semaphore,
 }
 
 impl State {
-    fn new(tls: Tls, world: World, max_in_flight: usize) -> Self {
+    fn new(tls: Arc<Tls>, world: World, lookup: Option<Lookup>, max_in_flight: usize) -> Self {
         Self {
             world: ArcSwap::from_pointee(world),
             tls,
+            lookup,
             metrics: Metrics::new(),
             health: Health::new(),
             in_flight: Semaphore::new(max_in_flight),
@@ -75,27 +79,27 @@ impl State {
     }
 }
 
-/// The webhook without its sockets: the answer to a body posted to a path, `None` where no door has that path. It knows `catalog`, and
+/// The webhook without its sockets: the answer to a body posted to a path, `None` where no entry has that path. It knows `catalog`, and
 /// nothing of any namespace.
 pub fn answers(catalog: Catalog) -> anyhow::Result<impl Fn(&str, &[u8]) -> Option<Response<Body>>> {
-    let tls = Tls::load(&TlsArgs::default(), SystemTime::now())?;
-    let state = State::new(tls, World::of(catalog), 1);
+    let tls = Tls::load(&TlsArgs::default(), &[], SystemTime::now())?;
+    let state = State::new(tls.into(), World::of(catalog), None, 1);
     Ok(move |path: &str, body: &[u8]| {
-        let door = Door::ALL.into_iter().find(|door| door.path() == path)?;
-        Some(verdict::answer(&state, door, body))
+        let entry = Entry::ALL.into_iter().find(|entry| entry.path() == path)?;
+        verdict::answer(&state, entry, body, None).ok()
     })
 }
 
-/// The webhook port: the doors and nothing else; another path is a 404, another method a 405, both without a body.
+/// The webhook port: the entries and nothing else; another path is a 404, another method a 405, both without a body.
 fn app(state: &Arc<State>) -> Router {
-    let doors = Door::ALL.iter().fold(Router::new(), |router, door| {
+    let entries = Entry::ALL.iter().fold(Router::new(), |router, entry| {
         let state = state.clone();
         router.route(
-            door.path(),
-            post(move |request| review(state, *door, request)),
+            entry.path(),
+            post(move |request| review(state, *entry, request)),
         )
     });
-    contained(doors, state)
+    contained(entries, state)
 }
 
 /// A panic in a request is that request's 500, and is counted.
@@ -108,26 +112,42 @@ fn contained(router: Router, state: &Arc<State>) -> Router {
 }
 
 /// One review, within its bounds.
-async fn review(state: Arc<State>, door: Door, request: Request) -> Response<Body> {
+async fn review(state: Arc<State>, entry: Entry, request: Request) -> Response<Body> {
     let started = Instant::now();
     let (head, body) = request.into_parts();
     let deadline = started + body::patience(&head.uri);
     let Ok(Ok(_permit)) = timeout(QUEUE, state.in_flight.acquire()).await else {
         body::discard(body).await;
-        return reject(&state, door, Rejection::TooManyRequests);
+        return reject(&state, entry, Rejection::TooManyRequests);
     };
     let _guest = Guest::enter(&state.metrics);
     if !is_json(&head.headers) {
         body::discard(body).await;
-        return reject(&state, door, Rejection::ContentType);
+        return reject(&state, entry, Rejection::ContentType);
     }
     match body::read(&head.headers, body, deadline).await {
-        Err(rejection) => reject(&state, door, rejection),
+        Err(rejection) => reject(&state, entry, rejection),
         Ok(body) => {
             state.metrics.took(Stage::Receive, started.elapsed());
-            verdict::answer(&state, door, &body)
+            state.metrics.received(body.len());
+            answer(&state, entry, &body).await
         }
     }
+}
+
+/// The answer to a body; where it is about a namespace that nobody has told us of yet, after having asked.
+async fn answer(state: &State, entry: Entry, body: &[u8]) -> Response<Body> {
+    let unknown = match verdict::answer(state, entry, body, None) {
+        Ok(response) => return response,
+        Err(unknown) => unknown,
+    };
+    let found = match &state.lookup {
+        Some(lookup) => lookup.namespace(&unknown.0).await,
+        None => None,
+    };
+    found
+        .and_then(|namespace| verdict::answer(state, entry, body, Some(&namespace)).ok())
+        .unwrap_or_else(|| reject(state, entry, Rejection::UnknownNamespace))
 }
 
 fn is_json(headers: &axum::http::HeaderMap) -> bool {
@@ -148,9 +168,13 @@ fn is_json(headers: &axum::http::HeaderMap) -> bool {
 }
 
 /// An answer without a review: the body was not read, or not whole.
-fn reject(state: &State, door: Door, rejection: Rejection) -> Response<Body> {
+fn reject(state: &State, entry: Entry, rejection: Rejection) -> Response<Body> {
     state.metrics.rejected(rejection);
-    tracing::warn!(webhook = door.name(), reason = rejection.name(), "rejected");
+    tracing::warn!(
+        webhook = entry.name(),
+        reason = rejection.name(),
+        "rejected"
+    );
     let mut response = status(match rejection {
         Rejection::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         Rejection::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -159,8 +183,12 @@ fn reject(state: &State, door: Door, rejection: Rejection) -> Response<Body> {
         Rejection::BodyBroken | Rejection::TooManyConnections | Rejection::Handshake => {
             StatusCode::BAD_REQUEST
         }
+        Rejection::UnknownNamespace => StatusCode::SERVICE_UNAVAILABLE,
     });
-    if rejection == Rejection::TooManyRequests {
+    if matches!(
+        rejection,
+        Rejection::TooManyRequests | Rejection::UnknownNamespace
+    ) {
         // client-go repeats a webhook call that is answered so (`rest/with_retry.go`).
         response
             .headers_mut()
@@ -199,8 +227,8 @@ mod tests {
     use hyper_util::service::TowerToHyperService;
 
     fn state() -> Arc<State> {
-        let tls = Tls::load(&TlsArgs::default(), std::time::SystemTime::now()).unwrap();
-        State::new(tls, World::of(Catalog::default()), 1).into()
+        let tls = Tls::load(&TlsArgs::default(), &[], SystemTime::now()).unwrap();
+        State::new(tls.into(), World::of(Catalog::default()), None, 1).into()
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Small things that sentences are made of.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -87,6 +88,19 @@ pub(crate) fn excerpt(text: &str, limit: usize) -> String {
         short.push('…');
     }
     short
+}
+
+/// A duration in one unit of Go's notation: `5s`, `250ms`, `2m`, `168h`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
+    let seconds = match unit {
+        "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
 }
 
 #[cfg(test)]

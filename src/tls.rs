@@ -1,9 +1,10 @@
 //! TLS: which certificate is shown, who is let in, and how both are exchanged under running connections.
 //!
 //! ```text
-//!  --tls self   issue: a CA and a leaf ─┐
-//!  --tls files  files: a pair, by content ─┼─▶ ServerConfig ─▶ one swap ─▶ the next handshake
-//!  --client-ca  clients: who may connect ─┘
+//!  --tls self    own: a CA and a leaf ───────────────────┐
+//!  --tls files   files: a pair, by content ──────────────┼─▶ ServerConfig ─▶ one swap ─▶ the next handshake
+//!  --tls secret  shared: a leaf; the CAs in one Secret ──┤
+//!  --client-ca   clients: who may connect ───────────────┘
 //! ```
 //!
 //! Certificate, key and client CA change together at one point, so no connection ever sees half of a change. What cannot be read
@@ -18,16 +19,20 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 
+pub(crate) mod authority;
 mod clients;
 mod files;
 pub(crate) mod issue;
 mod keep;
 mod own;
+mod shared;
 
+use authority::{Authorities, Lifetimes};
 use clients::{ClientArgs, Clients};
 use files::{FileArgs, Files};
 pub(crate) use keep::write;
 use own::{Own, OwnArgs};
+use shared::{Shared, SharedArgs};
 
 /// What is wrong with certificates; the sentence names the file and what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +71,16 @@ pub(crate) struct TlsArgs {
     #[command(flatten)]
     files: FileArgs,
     #[command(flatten)]
+    shared: SharedArgs,
+    #[command(flatten)]
     clients: ClientArgs,
+}
+
+impl TlsArgs {
+    /// Whether the CAs are in a Secret of the cluster.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.mode == Mode::Secret
+    }
 }
 
 /// The certificate's origin.
@@ -78,6 +92,8 @@ enum Mode {
     Own,
     /// `--tls-cert` and `--tls-key`, read again when they change
     Files,
+    /// A certificate of its own in memory, of a CA that all replicas share in a Secret. With `--cluster`
+    Secret,
 }
 
 /// A certificate chain with its key, leaf first, and what is known about its age.
@@ -99,6 +115,7 @@ pub(crate) struct Expiry {
 enum Source {
     Own(Box<Own>),
     Files(Files),
+    Shared(Box<Shared>),
 }
 
 /// The swap point.
@@ -118,29 +135,39 @@ struct State {
 }
 
 impl Tls {
-    /// Loads everything, or says what is wrong.
-    pub(crate) fn load(args: &TlsArgs, now: SystemTime) -> Result<Self, Error> {
+    /// Loads everything, or says what is wrong. A certificate of `--tls secret` is for `service`: the names of a Service.
+    pub(crate) fn load(args: &TlsArgs, service: &[String], now: SystemTime) -> Result<Self, Error> {
         let TlsArgs {
             mode,
             own,
             files,
+            shared,
             clients,
         } = args;
-        let stray = match mode {
-            Mode::Own if files.given() => {
-                Some("`--tls-cert` and `--tls-key` go with `--tls files`")
-            }
-            Mode::Files if own.given() => {
-                Some("`--state-dir` and `--tls-name` go with `--tls self`")
-            }
-            _ => None,
-        };
+        let stray = [
+            (
+                files.given() && *mode != Mode::Files,
+                "`--tls-cert` and `--tls-key` go with `--tls files`",
+            ),
+            (
+                own.given() && *mode != Mode::Own,
+                "`--state-dir` and `--tls-name` go with `--tls self`",
+            ),
+            (
+                shared.given() && *mode != Mode::Secret,
+                "`--ca-lifetime` and `--leaf-lifetime` go with `--tls secret`",
+            ),
+        ];
+        let stray = stray
+            .into_iter()
+            .find_map(|(given, sentence)| given.then_some(sentence));
         if let Some(sentence) = stray {
             return Err(Error::Arguments(sentence.to_owned()));
         }
         let mut source = match mode {
             Mode::Own => Source::Own(Box::new(Own::load(own, now)?)),
             Mode::Files => Source::Files(Files::new(files)?),
+            Mode::Secret => Source::Shared(Box::new(Shared::load(shared, service, now)?)),
         };
         let mut clients = Clients::new(clients);
         if let Some(clients) = &mut clients {
@@ -196,7 +223,7 @@ impl Tls {
             .expiry
     }
 
-    /// The CA that clients have to trust, in PEM; `None` where somebody else signed.
+    /// The CAs that clients have to trust, in PEM; `None` where somebody else signed.
     pub(crate) fn ca_pem(&self) -> Option<String> {
         match &self
             .state
@@ -205,7 +232,39 @@ impl Tls {
             .source
         {
             Source::Own(own) => Some(own.ca_pem().to_owned()),
+            Source::Shared(shared) => Some(shared.ca_pem()),
             Source::Files(_) => None,
+        }
+    }
+
+    /// The CAs of `--tls secret` and how long certificates live; `None` in other modes.
+    pub(crate) fn authorities(&self) -> Option<(Authorities, Lifetimes)> {
+        self.shared(|shared| (shared.authorities().clone(), shared.lifetimes()))
+    }
+
+    /// The CAs of `--tls secret` are these from now on.
+    pub(crate) fn adopt(&self, authorities: Authorities, now: SystemTime) -> Result<bool, Error> {
+        self.shared(|shared| shared.adopt(authorities));
+        self.refresh(now)
+    }
+
+    /// Every webhook configuration trusts these CAs: one of them may sign. True if the CA that signed the certificate in use is among them.
+    pub(crate) fn published(&self, bundle: String, now: SystemTime) -> Result<bool, Error> {
+        let trusted = bundle.clone();
+        self.shared(|shared| shared.published(bundle));
+        self.refresh(now)?;
+        Ok(self.shared(|shared| trusted.contains(shared.signer_pem())) == Some(true))
+    }
+
+    fn shared<T>(&self, act: impl FnOnce(&mut Shared) -> T) -> Option<T> {
+        match &mut self
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .source
+        {
+            Source::Shared(shared) => Some(act(shared)),
+            Source::Own(_) | Source::Files(_) => None,
         }
     }
 
@@ -218,7 +277,7 @@ impl Tls {
             .source
         {
             Source::Own(own) => own.ca_file(),
-            Source::Files(_) => None,
+            Source::Files(_) | Source::Shared(_) => None,
         }
     }
 }
@@ -228,6 +287,7 @@ impl Source {
         match self {
             Self::Own(own) => own.refresh(now),
             Self::Files(files) => files.refresh(),
+            Self::Shared(shared) => shared.refresh(now),
         }
     }
 }
@@ -237,6 +297,7 @@ fn config(source: &Source, clients: Option<&Clients>) -> Result<(ServerConfig, E
     let (identity, ca) = match source {
         Source::Own(own) => (own.identity(), Some(own.ca_until())),
         Source::Files(files) => (files.identity()?, None),
+        Source::Shared(shared) => (shared.identity(), Some(shared.ca_until())),
     };
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;

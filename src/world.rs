@@ -23,13 +23,15 @@ pub(crate) mod directories;
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) catalog: Catalog,
-    namespaces: BTreeMap<String, Namespace>,
+    namespaces: BTreeMap<String, Arc<Namespace>>,
+    /// A cluster is watched: a namespace that is not here is one that we have not heard of yet.
+    pub(crate) is_live: bool,
 }
 
 /// One object of the world, checked and compiled.
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
-    Namespace(Namespace),
+    Namespace(Arc<Namespace>),
     Pattern(Arc<Pattern>),
     Binding(Arc<Binding>),
 }
@@ -40,6 +42,7 @@ impl World {
         Self {
             catalog,
             namespaces: BTreeMap::new(),
+            is_live: false,
         }
     }
 
@@ -64,6 +67,11 @@ impl World {
             }),
         }
     }
+
+    /// True if the cluster has to be asked about that namespace.
+    pub(crate) fn lacks(&self, name: &str) -> bool {
+        self.is_live && !self.namespaces.contains_key(name)
+    }
 }
 
 impl Item {
@@ -71,13 +79,11 @@ impl Item {
     pub(crate) fn load(object: &Object<'_>, home: &str) -> Result<Self, Vec<Complaint>> {
         let namespace = object.namespace().unwrap_or(home);
         let loaded = if object.is("v1", "Namespace") {
-            read_namespace(object.value).map(Self::Namespace)
-        } else if object.is(keys::API_VERSION, "Pattern") {
-            Pattern::load(object.value, Place::Namespace(namespace.to_owned()))
-                .map(|pattern| Self::Pattern(pattern.into()))
-        } else if object.is(keys::API_VERSION, "PatternBinding") {
-            Binding::load(object.value, namespace, home)
-                .map(|binding| Self::Binding(binding.into()))
+            read_namespace(object.value).map(|namespace| Self::Namespace(namespace.into()))
+        } else if object.is(keys::API_VERSION, keys::PATTERN) {
+            Self::pattern(object.value, namespace)
+        } else if object.is(keys::API_VERSION, keys::BINDING) {
+            Self::binding(object.value, namespace, home)
         } else {
             let message = "expected a Namespace, a Pattern or a PatternBinding".to_owned();
             Err(vec![Fault {
@@ -91,6 +97,17 @@ impl Item {
                 .map(|fault| complaint(object, fault))
                 .collect()
         })
+    }
+
+    /// A `Pattern` of a namespace.
+    pub(crate) fn pattern(object: &Value, namespace: &str) -> Result<Self, Vec<Fault>> {
+        let place = Place::Namespace(namespace.to_owned());
+        Pattern::load(object, place).map(|pattern| Self::Pattern(pattern.into()))
+    }
+
+    /// A `PatternBinding` of a namespace.
+    pub(crate) fn binding(object: &Value, namespace: &str, home: &str) -> Result<Self, Vec<Fault>> {
+        Binding::load(object, namespace, home).map(|binding| Self::Binding(binding.into()))
     }
 }
 

@@ -1,17 +1,19 @@
 //! Label selectors (`apimachinery/pkg/apis/meta/v1` `LabelSelector`): all requirements must hold; the empty selector matches all.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::kubernetes::names::{label_value, qualified_name};
-use crate::pattern::Fault;
+use crate::pattern::{Fault, wild};
 
-/// A selector as written.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A label selector; the empty one matches all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Selector {
     /// Each label must have this value.
     #[serde(default)]
+    #[schemars(schema_with = "wild::strings")]
     pub match_labels: Map<String, Value>,
     /// Each expression must hold.
     #[serde(default)]
@@ -19,17 +21,20 @@ pub struct Selector {
 }
 
 /// One expression.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Requirement {
+    /// The label's key.
     pub key: String,
+    /// How the label is held against the values.
     pub operator: Operator,
+    /// For `In` and `NotIn`; empty for the others.
     #[serde(default)]
     pub values: Vec<String>,
 }
 
 /// How a label is held against the values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Operator {
     In,
     NotIn,

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::output::{Ending, Printer};
-use crate::tls::issue::{Ca, check_name};
+use crate::tls::issue::{Ca, LEAF_LIFE, check_name};
 use crate::tls::write;
 
 /// Write a CA and a certificate for development
@@ -32,7 +32,7 @@ pub(super) fn run(args: &CertsArgs, printer: &mut Printer) -> anyhow::Result<End
         return Ok(Ending::WrongInput);
     }
     let ca = Ca::keep(directory, now)?;
-    let leaf = ca.sign(hosts, now)?;
+    let leaf = ca.sign(hosts, now, LEAF_LIFE)?;
     write(&directory.join("tls.key"), &leaf.key.serialize_pem(), 0o600)?;
     write(&directory.join("tls.crt"), &leaf.pem, 0o644)?;
     let directory = directory.display();

@@ -8,13 +8,15 @@ use super::review::{Request, Response};
 use super::verdict::{Verdict, denial, shorten};
 use crate::inject::{self, Context};
 use crate::manifest;
-use crate::world::World;
 
 /// Characters of a warning: a whole sentence, as it would stand in a denial (beyond 256 the API server may cut).
 const MAX_ADVICE: usize = 256;
 
 /// Warnings for an object with a Pod template; nothing for any other.
-pub(super) fn advise<'a>(request: &'a Request<'_, &RawValue>, world: &World) -> Verdict<'a> {
+pub(super) fn advise<'a>(
+    request: &'a Request<'_, &RawValue>,
+    context: &Context<'_>,
+) -> Verdict<'a> {
     let uid = &*request.uid;
     // What nests too deep for a parser gets no advice; the API server has already judged it.
     let Some(object) = request
@@ -32,11 +34,7 @@ pub(super) fn advise<'a>(request: &'a Request<'_, &RawValue>, world: &World) -> 
                 .map(|(_, sentence)| sentence),
         );
         let pod = manifest::get(&object, &template.path()).unwrap_or(&Value::Null);
-        let context = Context {
-            namespace: &world.namespace(&request.namespace),
-            catalog: &world.catalog,
-        };
-        match inject::inject(pod.to_string().as_bytes(), &context) {
+        match inject::inject(pod.to_string().as_bytes(), context) {
             Ok(outcome) => {
                 warnings.extend(
                     denial(&outcome).map(|sentence| format!("its Pods will be denied: {sentence}")),

@@ -69,21 +69,9 @@ pub(crate) fn patience(uri: &Uri) -> Duration {
         .split('&')
         .find_map(|pair| pair.strip_prefix("timeout="));
     value
-        .and_then(duration)
+        .and_then(crate::text::duration)
         .unwrap_or(MAX_TIMEOUT)
         .min(MAX_TIMEOUT)
-}
-
-/// A duration in one unit of Go's notation: `5s`, `250ms`, `2m`.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic())?);
-    let seconds = match unit {
-        "s" => 1.0,
-        "ms" => 0.001,
-        "m" => 60.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
 }
 
 #[cfg(test)]

@@ -4,10 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
+use crate::cluster::Standing;
+
 /// The checks, by name; `/readyz?verbose` lists them.
 #[derive(Debug)]
 pub(crate) struct Health {
     checks: Mutex<BTreeMap<&'static str, Check>>,
+}
+
+impl From<Standing> for Check {
+    fn from(Standing { failure, notes }: Standing) -> Self {
+        Self { failure, notes }
+    }
 }
 
 /// One check.

@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::door::Door;
+use crate::entries::Entry;
 use crate::inject::Decision;
 
 mod label;
@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     rejected: Family<RejectedLabels, Counter>,
     pub(crate) panics: Counter,
     files: Family<FileLabels, Gauge>,
+    objects: Family<ObjectLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
     last_reload: Family<WhatLabels, Gauge<f64, AtomicU64>>,
     certificates: Family<CertificateLabels, Gauge<f64, AtomicU64>>,
@@ -41,7 +42,7 @@ pub(crate) struct Metrics {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    webhook: Value<Door>,
+    webhook: Value<Entry>,
     verdict: Value<Outcome>,
 }
 
@@ -64,6 +65,12 @@ struct RejectedLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FileLabels {
+    state: Value<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObjectLabels {
+    kind: &'static str,
     state: Value<bool>,
 }
 
@@ -104,6 +111,7 @@ impl Metrics {
             rejected: Family::default(),
             panics: Counter::default(),
             files: Family::default(),
+            objects: Family::default(),
             reloads: Family::default(),
             last_reload: Family::default(),
             certificates: Family::default(),
@@ -125,6 +133,7 @@ impl Metrics {
             rejected,
             panics,
             files,
+            objects,
             reloads,
             last_reload,
             certificates,
@@ -175,6 +184,11 @@ impl Metrics {
             files.clone(),
         );
         registry.register(
+            "configuration_objects",
+            "Objects of the cluster that concern us, by kind and state",
+            objects.clone(),
+        );
+        registry.register(
             "reloads",
             "Changes of what is read again and again",
             reloads.clone(),
@@ -199,9 +213,9 @@ impl Metrics {
     }
 
     /// One review was answered.
-    pub(crate) fn answered(&self, door: Door, outcome: Outcome) {
+    pub(crate) fn answered(&self, entry: Entry, outcome: Outcome) {
         let labels = RequestLabels {
-            webhook: Value(door),
+            webhook: Value(entry),
             verdict: Value(outcome),
         };
         self.requests.get_or_create(&labels).inc();
@@ -267,6 +281,19 @@ impl Metrics {
                 state: Value(state),
             };
             self.files
+                .get_or_create(&labels)
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// So many objects of a kind.
+    pub(crate) fn objects(&self, kind: &'static str, good: usize, broken: usize) {
+        for (state, count) in [(true, good), (false, broken)] {
+            let labels = ObjectLabels {
+                kind,
+                state: Value(state),
+            };
+            self.objects
                 .get_or_create(&labels)
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
         }

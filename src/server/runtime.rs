@@ -16,11 +16,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use super::cluster::Cluster;
 use super::life::{Clock, life};
 use super::listener::{LINGER, Listener};
 use super::logging::LogArgs;
 use super::refresh::{Certificates, Configuration, PERIOD, WorldArgs};
 use super::{State, admin, app};
+use crate::cluster::ClusterArgs;
 use crate::tls::{Tls, TlsArgs};
 
 /// Connections to the plain port: a kubelet, a Prometheus, and somebody who looks.
@@ -37,6 +39,8 @@ pub(crate) struct ServeArgs {
     admin_listen: SocketAddr,
     #[command(flatten)]
     world: WorldArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     #[command(flatten)]
     tls: TlsArgs,
     /// Requests that are worked on at the same time; further ones wait a moment, then get a 429
@@ -64,7 +68,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// `10s`, `500ms`, `2m`.
 fn duration(text: &str) -> Result<Duration, String> {
-    super::body::duration(text)
+    crate::text::duration(text)
         .filter(|duration| *duration <= Duration::from_hours(1))
         .ok_or_else(|| {
             "expected a duration such as `10s`, `500ms` or `2m`, at most an hour".to_owned()
@@ -78,6 +82,7 @@ struct Bound {
     state: Arc<State>,
     configuration: Configuration,
     certificates: Certificates,
+    cluster: Option<Cluster>,
     signals: Signals,
 }
 
@@ -103,7 +108,9 @@ async fn bind(args: &ServeArgs) -> anyhow::Result<Bound> {
             .await
             .with_context(|| format!("{flag} {address}"))
     };
-    let tls = Tls::load(&args.tls, SystemTime::now())?;
+    let names = args.cluster.service_names(&args.world.home);
+    let tls = Arc::new(Tls::load(&args.tls, &names, SystemTime::now())?);
+    let cluster = Cluster::connect(&args.cluster, &args.world, &args.tls, &tls).await?;
     let webhook = port("--listen", args.listen, true, args.max_connections).await?;
     let admin = port(
         "--admin-listen",
@@ -112,8 +119,10 @@ async fn bind(args: &ServeArgs) -> anyhow::Result<Bound> {
         MAX_ADMIN_CONNECTIONS,
     )
     .await?;
-    let configuration = Configuration::load(&args.world);
-    let state = State::new(tls, configuration.world(), args.max_in_flight);
+    let objects = cluster.as_ref().map(Cluster::objects);
+    let lookup = cluster.as_ref().map(Cluster::lookup);
+    let mut configuration = Configuration::load(&args.world, objects);
+    let state = State::new(tls, configuration.world(), lookup, args.max_in_flight);
     configuration.report(&state.world.load(), &state.metrics, &state.health);
     let mut certificates = Certificates::default();
     certificates.refresh(&state.tls, &state.metrics, &state.health, SystemTime::now());
@@ -123,6 +132,7 @@ async fn bind(args: &ServeArgs) -> anyhow::Result<Bound> {
         state: Arc::new(state),
         configuration,
         certificates,
+        cluster,
         signals: Signals::new().context("signals cannot be heard")?,
     })
 }
@@ -140,6 +150,7 @@ impl Bound {
             state,
             configuration,
             certificates,
+            cluster,
             mut signals,
         } = self;
         announce(args, &state, [webhook.address()?, admin.address()?], tell);
@@ -150,9 +161,15 @@ impl Bound {
         let admin = admin.serve(admin::app(&state), state.clone(), endless);
         tasks.spawn(WEBHOOK, webhook);
         tasks.spawn("the admin port", admin);
+        if let Some(cluster) = &cluster {
+            for (name, task) in cluster.tasks() {
+                tasks.spawn(name, task);
+            }
+            cluster.report(&state.health);
+        }
         tasks.spawn(
             "refresh",
-            refresh(state.clone(), configuration, certificates),
+            refresh(state.clone(), configuration, certificates, cluster),
         );
         let (by, delay) = tokio::select! {
             task = tasks.first() => bail!("{task} ended by itself"),
@@ -197,16 +214,23 @@ async fn drain(
 
 /// Reads what may change again, for ever. Files are read on a thread that may wait.
 async fn refresh(
-    state: Arc<State>,
+    shared: Arc<State>,
     mut configuration: Configuration,
     mut certificates: Certificates,
+    cluster: Option<Cluster>,
 ) {
     let mut period = interval(PERIOD);
     // A process that was stopped for an hour has one refresh to make up for.
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        period.tick().await;
-        let state = state.clone();
+        match &cluster {
+            None => drop(period.tick().await),
+            Some(cluster) => tokio::select! {
+                _ = period.tick() => {}
+                () = cluster.heard() => {}
+            },
+        }
+        let state = shared.clone();
         let round = tokio::task::spawn_blocking(move || {
             let State {
                 world,
@@ -223,6 +247,10 @@ async fn refresh(
             Ok(kept) => (configuration, certificates) = kept,
             Err(_) => return,
         }
+        // Only now: what is listed is in the world.
+        if let Some(cluster) = &cluster {
+            cluster.report(&shared.health);
+        }
     }
 }
 
@@ -234,7 +262,7 @@ fn announce(
     tell: &mut dyn FnMut(&str),
 ) {
     tracing::info!(listen = %webhook, admin_listen = %admin, "serving");
-    if !args.logs.is_text() || state.tls.ca_pem().is_none() {
+    if !args.logs.is_text() || args.cluster.cluster || state.tls.ca_pem().is_none() {
         return;
     }
     let (webhook, admin) = (place(webhook), place(admin));

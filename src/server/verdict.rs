@@ -2,6 +2,7 @@
 //!
 //! A sentence goes to whoever sent the Pod, and nowhere else: it may quote a value. Metrics and logs get codes and names.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -9,15 +10,15 @@ use axum::body::Body;
 use axum::http::{Response as HttpResponse, StatusCode, header};
 use serde_json::value::RawValue;
 
-use super::door::Door;
 use super::metrics::{Label, Metrics, Outcome, Stage};
 use super::review::{OBJECT, Request, Response, Unreadable};
 use super::{State, advise};
+use crate::catalog::Namespace;
+use crate::entries::Entry;
 use crate::inject::{self, Context, Decision};
 use crate::kubernetes::mapping::Mapping;
 use crate::kubernetes::pod::{Parts, Pod};
 use crate::text::excerpt;
-use crate::world::World;
 
 /// More warnings than these are counted, not shown: the API server cuts all of a request's at 4 096 characters together.
 const MAX_WARNINGS: usize = 5;
@@ -38,65 +39,82 @@ pub(super) struct Verdict<'a> {
     pub(super) patch_bytes: usize,
 }
 
-/// A review's bytes in, the answer out.
-pub(super) fn answer(state: &State, door: Door, body: &[u8]) -> HttpResponse<Body> {
+/// A namespace that the cluster may have, and that its watch has not told us of yet.
+pub(super) struct Unknown(pub(super) String);
+
+/// A review's bytes in, the answer out; `asked` is the namespace where the cluster had to be asked for it.
+pub(super) fn answer(
+    state: &State,
+    entry: Entry,
+    body: &[u8],
+    asked: Option<&Namespace>,
+) -> Result<HttpResponse<Body>, Unknown> {
     let started = Instant::now();
-    state.metrics.received(body.len());
     // One pass for UTF-8 is cheaper than serde_json's check of each string.
     let Ok(text) = std::str::from_utf8(body) else {
-        return refuse(
+        let sentence = "the body is not UTF-8".to_owned();
+        return Ok(refuse(
             state,
-            door,
+            entry,
             Unreadable {
                 uid: None,
-                sentence: "the body is not UTF-8".to_owned(),
+                sentence,
             },
-        );
+        ));
     };
     let world = state.world.load();
     let moment = (started, body.len());
+    let namespace = |name: &str| match asked {
+        Some(namespace) => Ok(Cow::Borrowed(namespace)),
+        None if world.lacks(name) => Err(Unknown(name.to_owned())),
+        None => Ok(world.namespace(name)),
+    };
+    let catalog = &world.catalog;
     // The Pod is read in the same pass as the review around it. What does not get through here is no Pod, or a strange one.
-    if door != Door::Advise
+    if entry != Entry::Advise
         && let Ok(mut request) = Request::<Mapping<Parts<'_>>>::read(text)
         && request.creates_a_pod()
         && let Some(Mapping(parts)) = request.object.take()
     {
         let pod = Pod::within(parts, text, OBJECT);
-        let verdict = mutate(&request, &pod, &world);
-        return finish(state, door, &request, &verdict, moment);
+        let namespace = &*namespace(&request.namespace)?;
+        let verdict = mutate(&request, &pod, &Context { namespace, catalog });
+        return Ok(finish(state, entry, &request, &verdict, moment));
     }
     match Request::<&RawValue>::read(text) {
-        Err(unreadable) => refuse(state, door, unreadable),
+        Err(unreadable) => Ok(refuse(state, entry, unreadable)),
         Ok(request) => {
-            let verdict = match door {
-                Door::Advise => advise::advise(&request, &world),
-                _ => other(&request, &world),
+            let verdict = if entry != Entry::Advise && !request.creates_a_pod() {
+                Verdict::ignored(&request.uid)
+            } else {
+                let namespace = &*namespace(&request.namespace)?;
+                let context = Context { namespace, catalog };
+                match entry {
+                    Entry::Advise => advise::advise(&request, &context),
+                    _ => odd(&request, &context),
+                }
             };
-            finish(state, door, &request, &verdict, moment)
+            Ok(finish(state, entry, &request, &verdict, moment))
         }
     }
 }
 
-/// The room behind the three doors.
-fn mutate<'a, O>(request: &'a Request<'_, O>, pod: &Pod<'_>, world: &World) -> Verdict<'a> {
-    let context = Context {
-        namespace: &world.namespace(&request.namespace),
-        catalog: &world.catalog,
-    };
+/// The room behind the three entries.
+fn mutate<'a, O>(request: &'a Request<'_, O>, pod: &Pod<'_>, context: &Context<'_>) -> Verdict<'a> {
     Verdict {
         name: pod.metadata.name_or_generated(&request.name),
-        ..Verdict::of(&request.uid, inject::inject_pod(pod, &context))
+        ..Verdict::of(&request.uid, inject::inject_pod(pod, context))
     }
 }
 
-/// What is not the creation of a Pod is let through; a Pod that cannot be read as one is denied.
-fn other<'a>(request: &'a Request<'_, &RawValue>, world: &World) -> Verdict<'a> {
+/// A Pod that did not come through with its review: it reads by itself, or it is denied.
+fn odd<'a>(request: &'a Request<'_, &RawValue>, context: &Context<'_>) -> Verdict<'a> {
     let uid = &*request.uid;
-    let Some(object) = request.object.filter(|_| request.creates_a_pod()) else {
+    let Some(object) = request.object else {
         return Verdict::ignored(uid);
     };
     match Pod::read(object.get().as_bytes()) {
-        Ok(pod) => mutate(request, &pod, world),
+        Ok(pod) => mutate(request, &pod, context),
         Err(error) => Verdict {
             outcome: Outcome::Denied,
             response: Response::denied(uid, excerpt(&error.to_string(), MAX_DENIAL)),
@@ -108,7 +126,7 @@ fn other<'a>(request: &'a Request<'_, &RawValue>, world: &World) -> Verdict<'a> 
 /// The last steps, the same for every review that could be read.
 fn finish<O>(
     state: &State,
-    door: Door,
+    entry: Entry,
     request: &Request<'_, O>,
     verdict: &Verdict<'_>,
     (started, bytes): (Instant, usize),
@@ -118,8 +136,8 @@ fn finish<O>(
     metrics.took(Stage::Decide, decided);
     let json = verdict.response.to_json();
     metrics.took(Stage::Respond, started.elapsed().saturating_sub(decided));
-    record(metrics, door, verdict);
-    log(door, request, verdict, bytes, decided);
+    record(metrics, entry, verdict);
+    log(entry, request, verdict, bytes, decided);
     respond(StatusCode::OK, "application/json", json)
 }
 
@@ -212,8 +230,8 @@ fn codes(decisions: &[Decision]) -> String {
     text
 }
 
-fn record(metrics: &Metrics, door: Door, verdict: &Verdict<'_>) {
-    metrics.answered(door, verdict.outcome);
+fn record(metrics: &Metrics, entry: Entry, verdict: &Verdict<'_>) {
+    metrics.answered(entry, verdict.outcome);
     if verdict.patch_bytes > 0 {
         metrics.patched(verdict.patch_bytes);
     }
@@ -223,7 +241,7 @@ fn record(metrics: &Metrics, door: Door, verdict: &Verdict<'_>) {
 }
 
 fn log<O>(
-    door: Door,
+    entry: Entry,
     request: &Request<'_, O>,
     verdict: &Verdict<'_>,
     bytes: usize,
@@ -232,7 +250,7 @@ fn log<O>(
     let line = |text: &str| excerpt(text, 253);
     tracing::info!(
         uid = line(&request.uid),
-        webhook = door.name(),
+        webhook = entry.name(),
         namespace = line(&request.namespace),
         kind = line(&request.kind.kind),
         name = line(&verdict.name),
@@ -248,9 +266,9 @@ fn log<O>(
 }
 
 /// A 400: with a review around the sentence if there is a uid to answer to, else with the sentence alone.
-fn refuse(state: &State, door: Door, unreadable: Unreadable) -> HttpResponse<Body> {
-    state.metrics.answered(door, Outcome::Unreadable);
-    tracing::warn!(webhook = door.name(), "unreadable");
+fn refuse(state: &State, entry: Entry, unreadable: Unreadable) -> HttpResponse<Body> {
+    state.metrics.answered(entry, Outcome::Unreadable);
+    tracing::warn!(webhook = entry.name(), "unreadable");
     let Unreadable { uid, sentence } = unreadable;
     let sentence = excerpt(&sentence, MAX_DENIAL);
     match uid {

@@ -8,17 +8,17 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
 };
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::Error;
+use super::{Error, Identity};
 
 const DAY: Duration = Duration::from_hours(24);
 /// Clients pin the CA by hand, so it lives long.
-const CA_LIFE: Duration = DAY.saturating_mul(3650);
+pub(super) const CA_LIFE: Duration = DAY.saturating_mul(3650);
 /// A leaf lives in memory only and costs nothing to renew.
-pub(super) const LEAF_LIFE: Duration = DAY.saturating_mul(30);
+pub(crate) const LEAF_LIFE: Duration = DAY.saturating_mul(30);
 /// Clocks differ.
 const BACKDATING: Duration = Duration::from_hours(1);
 
@@ -26,6 +26,8 @@ const BACKDATING: Duration = Duration::from_hours(1);
 #[derive(Debug)]
 pub(crate) struct Ca {
     pub(crate) pem: String,
+    /// When it was issued; its certificate says an hour earlier.
+    pub(crate) since: SystemTime,
     pub(crate) until: SystemTime,
     issuer: Issuer<'static, KeyPair>,
 }
@@ -36,13 +38,38 @@ pub(crate) struct Leaf {
     pub(crate) pem: String,
     pub(crate) der: CertificateDer<'static>,
     pub(crate) key: KeyPair,
-    pub(crate) until: SystemTime,
+    since: SystemTime,
+    pub(super) until: SystemTime,
+    /// The CA that signed it, in PEM, and that one's end.
+    pub(super) issuer: String,
+    pub(super) issuer_until: SystemTime,
+}
+
+impl Leaf {
+    /// Two thirds of its life are over.
+    pub(super) fn is_due(&self, now: SystemTime) -> bool {
+        is_due(self.since, self.until, now)
+    }
+
+    /// Chain and key for a server.
+    pub(super) fn identity(&self) -> Identity {
+        Identity {
+            chain: vec![self.der.clone()],
+            key: PrivateKeyDer::Pkcs8(self.key.serialize_der().into()),
+        }
+    }
+}
+
+/// Whether two thirds of a life are over.
+pub(super) fn is_due(since: SystemTime, until: SystemTime, now: SystemTime) -> bool {
+    let life = until.duration_since(since).unwrap_or_default();
+    now >= since + life * 2 / 3
 }
 
 impl Ca {
     /// A new CA.
-    pub(crate) fn issue(now: SystemTime) -> Result<Self, Error> {
-        let until = now + CA_LIFE;
+    pub(crate) fn issue(now: SystemTime, life: Duration) -> Result<Self, Error> {
+        let until = now + life;
         let mut params = params("outrigger CA", now, until)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -50,6 +77,7 @@ impl Ca {
         let certificate = params.self_signed(&key)?;
         Ok(Self {
             pem: certificate.pem(),
+            since: now,
             until,
             issuer: Issuer::new(params, key),
         })
@@ -73,8 +101,10 @@ impl Ca {
         if parsed.public_key().raw != public {
             return Err(content("certificate and key are no pair"));
         }
+        let validity = parsed.validity();
         Ok(Self {
-            until: not_after(&der).ok_or_else(|| content("its end cannot be read"))?,
+            since: SystemTime::from(validity.not_before.to_datetime()) + BACKDATING,
+            until: SystemTime::from(validity.not_after.to_datetime()),
             pem: certificate,
             issuer,
         })
@@ -86,8 +116,13 @@ impl Ca {
     }
 
     /// A certificate for a server that is called `names`: DNS names and IP addresses.
-    pub(crate) fn sign(&self, names: &[String], now: SystemTime) -> Result<Leaf, Error> {
-        let until = (now + LEAF_LIFE).min(self.until);
+    pub(crate) fn sign(
+        &self,
+        names: &[String],
+        now: SystemTime,
+        life: Duration,
+    ) -> Result<Leaf, Error> {
+        let until = (now + life).min(self.until);
         let mut params = params("outrigger", now, until)?;
         params.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
         params.is_ca = IsCa::ExplicitNoCa;
@@ -100,7 +135,10 @@ impl Ca {
             pem: certificate.pem(),
             der: certificate.der().clone(),
             key,
+            since: now,
             until,
+            issuer: self.pem.clone(),
+            issuer_until: self.until,
         })
     }
 }
@@ -147,7 +185,7 @@ mod tests {
     #[test]
     fn a_leaf_is_for_servers_of_its_names_and_within_its_ca() {
         let now = SystemTime::now();
-        let ca = Ca::issue(now).unwrap();
+        let ca = Ca::issue(now, CA_LIFE).unwrap();
         let late = ca.until - DAY;
         for at in [now, late] {
             let names = [
@@ -155,7 +193,7 @@ mod tests {
                 "::1".to_owned(),
                 "127.0.0.1".to_owned(),
             ];
-            let leaf = ca.sign(&names, at).unwrap();
+            let leaf = ca.sign(&names, at, LEAF_LIFE).unwrap();
             let (_, parsed) = X509Certificate::from_der(&leaf.der).unwrap();
             assert!(leaf.until <= ca.until);
             assert!(not_after(&leaf.der).unwrap() <= ca.until);
@@ -174,7 +212,7 @@ mod tests {
     #[test]
     fn serials_differ() {
         let now = SystemTime::now();
-        let ca = Ca::issue(now).unwrap();
+        let ca = Ca::issue(now, CA_LIFE).unwrap();
         let serial = |leaf: &Leaf| {
             X509Certificate::from_der(&leaf.der)
                 .unwrap()
@@ -183,19 +221,21 @@ mod tests {
         };
         let names = ["localhost".to_owned()];
         assert_ne!(
-            serial(&ca.sign(&names, now).unwrap()),
-            serial(&ca.sign(&names, now).unwrap())
+            serial(&ca.sign(&names, now, LEAF_LIFE).unwrap()),
+            serial(&ca.sign(&names, now, LEAF_LIFE).unwrap())
         );
     }
 
     #[test]
     fn a_ca_comes_back_from_its_pem() {
         let now = SystemTime::now();
-        let ca = Ca::issue(now).unwrap();
+        let ca = Ca::issue(now, CA_LIFE).unwrap();
         let again = Ca::read(ca.pem.clone(), &ca.key_pem()).unwrap();
         // X.509 counts in seconds.
-        assert!(ca.until.duration_since(again.until).unwrap() < Duration::from_secs(1));
-        let other = Ca::issue(now).unwrap();
+        for (exact, read) in [(ca.since, again.since), (ca.until, again.until)] {
+            assert!(exact.duration_since(read).unwrap() < Duration::from_secs(1));
+        }
+        let other = Ca::issue(now, CA_LIFE).unwrap();
         let error = Ca::read(ca.pem.clone(), &other.key_pem()).unwrap_err();
         assert_eq!(error.to_string(), "the CA: certificate and key are no pair");
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::Error;
-use super::issue::{Ca, LEAF_LIFE};
+use super::issue::{CA_LIFE, Ca, LEAF_LIFE};
 
 impl Ca {
     /// The CA in `directory`; a new one where there is none, or where the old one is about to end.
@@ -19,7 +19,7 @@ impl Ca {
                 return Ok(found);
             }
         }
-        let ca = Self::issue(now)?;
+        let ca = Self::issue(now, CA_LIFE)?;
         fs::create_dir_all(directory).map_err(|source| file_error(directory, source))?;
         write(&key, &ca.key_pem(), 0o600)?;
         write(&certificate, &ca.pem, 0o644)?;

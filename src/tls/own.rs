@@ -1,18 +1,14 @@
 //! A CA and a certificate of our own, for a server that runs alone: in memory, or with the CA in a directory so that clients can pin it.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use clap::Args;
-use rustls::pki_types::PrivateKeyDer;
-
-use super::issue::{Ca, LEAF_LIFE, Leaf, check_name};
+use super::issue::{CA_LIFE, Ca, LEAF_LIFE, Leaf, check_name};
 use super::{Error, Identity};
+use clap::Args;
 
 /// The names that every client on this machine may use.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-/// A leaf is renewed once a third of its life is left.
-const RENEW_BEFORE: Duration = Duration::from_secs(LEAF_LIFE.as_secs() / 3);
 
 /// What goes into a certificate of our own.
 #[derive(Debug, Clone, Default, Args)]
@@ -50,10 +46,10 @@ impl Own {
         names.iter().try_for_each(|name| check_name(name))?;
         let ca = match &args.state_dir {
             Some(directory) => Ca::keep(directory, now)?,
-            None => Ca::issue(now)?,
+            None => Ca::issue(now, CA_LIFE)?,
         };
         Ok(Self {
-            leaf: ca.sign(&names, now)?,
+            leaf: ca.sign(&names, now, LEAF_LIFE)?,
             directory: args.state_dir.clone(),
             names,
             ca,
@@ -62,18 +58,15 @@ impl Own {
 
     /// Renews the leaf when it is due.
     pub(super) fn refresh(&mut self, now: SystemTime) -> Result<bool, Error> {
-        let due = self.leaf.until < now + RENEW_BEFORE && self.leaf.until < self.ca.until;
+        let due = self.leaf.is_due(now) && self.leaf.until < self.ca.until;
         if due {
-            self.leaf = self.ca.sign(&self.names, now)?;
+            self.leaf = self.ca.sign(&self.names, now, LEAF_LIFE)?;
         }
         Ok(due)
     }
 
     pub(super) fn identity(&self) -> Identity {
-        Identity {
-            chain: vec![self.leaf.der.clone()],
-            key: PrivateKeyDer::Pkcs8(self.leaf.key.serialize_der().into()),
-        }
+        self.leaf.identity()
     }
 
     pub(super) fn ca_pem(&self) -> &str {

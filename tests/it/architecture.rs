@@ -42,7 +42,7 @@ fn code(text: &str) -> &str {
 
 /// What may know the outside.
 fn is_shell(name: &str) -> bool {
-    ["cli", "manifest", "server", "tls", "world"]
+    ["cli", "cluster", "manifest", "server", "tls", "world"]
         .iter()
         .any(|shell| name == format!("{shell}.rs") || name.starts_with(&format!("{shell}/")))
         || name == "main.rs"

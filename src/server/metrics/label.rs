@@ -4,7 +4,7 @@ use std::fmt;
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
-use crate::server::door::Door;
+use crate::entries::Entry;
 
 /// How a request ended, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +41,8 @@ pub(crate) enum Rejection {
     BodyTooSlow,
     BodyBroken,
     ContentType,
+    /// The API server did not say in time what namespace it is.
+    UnknownNamespace,
 }
 
 /// What is read again and again.
@@ -55,7 +57,7 @@ pub(crate) trait Label: Copy {
     fn name(self) -> &'static str;
 }
 
-impl Label for Door {
+impl Label for Entry {
     fn name(self) -> &'static str {
         Self::name(self)
     }
@@ -93,6 +95,7 @@ impl Label for Rejection {
             Self::BodyTooSlow => "body-too-slow",
             Self::BodyBroken => "body-broken",
             Self::ContentType => "content-type",
+            Self::UnknownNamespace => "unknown-namespace",
         }
     }
 }

@@ -1,0 +1,242 @@
+//! The `caBundle` of our webhook configurations: always all the CAs of the Secret, whoever edits, empties or upgrades them.
+//!
+//! Written by server-side apply under a field manager of its own, name and `caBundle` only, so that a chart that does not render the
+//! field never argues with us.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::stream::{StreamExt, select_all};
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::runtime::watcher::{self, Config, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::secret::Authority;
+use super::{Standing, sentence};
+use crate::entries::Entry;
+use crate::keys;
+
+/// What could not be written is tried again after this, and what we might not have heard of is looked at.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// Whether the API server trusts us.
+#[derive(Debug, Default)]
+pub(crate) struct Publication(Mutex<Published>);
+
+#[derive(Debug, Default)]
+struct Published {
+    reached: bool,
+    troubles: Vec<String>,
+}
+
+impl Publication {
+    pub(crate) fn standing(&self) -> Standing {
+        let published = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Published { reached, troubles } = &*published;
+        if *reached {
+            Standing::noting(troubles.clone())
+        } else if troubles.is_empty() {
+            Standing::failing("no webhook configuration has been looked at yet".to_owned())
+        } else {
+            Standing::failing(troubles.join("; "))
+        }
+    }
+
+    fn set(&self, is_trusted: bool, troubles: Vec<String>) {
+        let mut published = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for trouble in &troubles {
+            if !published.troubles.contains(trouble) {
+                tracing::warn!("{trouble}");
+            }
+        }
+        // Once trusted, what comes later is for people to see: nobody is helped by a server that gets no requests.
+        published.reached |= is_trusted;
+        published.troubles = troubles;
+    }
+}
+
+/// One webhook configuration as last seen.
+struct Configuration {
+    entry: Entry,
+    name: String,
+    resource: ApiResource,
+    api: Api<DynamicObject>,
+    state: Seen,
+}
+
+/// `webhooks` as far as we care: names and bundles.
+enum Seen {
+    NotYet,
+    Absent,
+    There(Vec<(String, String)>),
+    Trouble(String),
+}
+
+/// Keeps every `caBundle` right, for ever.
+pub(crate) async fn keep(
+    client: Client,
+    name: String,
+    cluster_wide: bool,
+    authority: Arc<Authority>,
+    publication: Arc<Publication>,
+) {
+    let mut configurations: Vec<Configuration> = Entry::ALL
+        .into_iter()
+        .map(|entry| Configuration::new(&client, entry, &name))
+        .collect();
+    let mut events = select_all(configurations.iter().enumerate().map(|(index, of)| {
+        let config = Config::default().fields(&format!("metadata.name={}", of.name));
+        watch(of.api.clone(), config)
+            .default_backoff()
+            .map(move |event| (index, event))
+            .boxed()
+    }));
+    loop {
+        tokio::select! {
+            Some((index, event)) = events.next() => {
+                if let Some(configuration) = configurations.get_mut(index) {
+                    configuration.see(event);
+                }
+            }
+            () = authority.changed.notified() => {}
+            () = sleep(PERIOD) => {}
+        }
+        if authority.is_agreed() {
+            let bundle = authority.tls.ca_pem().unwrap_or_default();
+            for configuration in &mut configurations {
+                configuration.publish(&bundle).await;
+            }
+            let (is_trusted, troubles) = judge(&configurations, cluster_wide, &bundle, &authority);
+            publication.set(is_trusted, troubles);
+        }
+    }
+}
+
+/// Whether the certificate in use is trusted by whoever calls, and what is amiss.
+fn judge(
+    configurations: &[Configuration],
+    cluster_wide: bool,
+    bundle: &str,
+    authority: &Authority,
+) -> (bool, Vec<String>) {
+    let mut troubles = Vec::new();
+    let mut all_seen = true;
+    for Configuration {
+        entry, name, state, ..
+    } in configurations
+    {
+        match state {
+            Seen::NotYet => all_seen = false,
+            Seen::Trouble(trouble) => {
+                all_seen = false;
+                troubles.push(format!("{} `{name}`: {trouble}", entry.kind()));
+            }
+            Seen::Absent if entry.is_expected(cluster_wide) => troubles.push(format!(
+                "{} `{name}` does not exist: no API server calls us by it",
+                entry.kind()
+            )),
+            Seen::Absent | Seen::There(_) => {}
+        }
+    }
+    if !all_seen {
+        return (false, troubles);
+    }
+    match authority
+        .tls
+        .published(bundle.to_owned(), SystemTime::now())
+    {
+        Ok(is_trusted) => (is_trusted, troubles),
+        Err(error) => {
+            troubles.push(error.to_string());
+            (false, troubles)
+        }
+    }
+}
+
+impl Configuration {
+    fn new(client: &Client, entry: Entry, prefix: &str) -> Self {
+        let kind = entry.kind();
+        let resource = ApiResource {
+            group: "admissionregistration.k8s.io".to_owned(),
+            version: "v1".to_owned(),
+            api_version: "admissionregistration.k8s.io/v1".to_owned(),
+            kind: kind.to_owned(),
+            plural: format!("{}s", kind.to_lowercase()),
+        };
+        Self {
+            entry,
+            name: format!("{prefix}-{}", entry.name()),
+            api: Api::all_with(client.clone(), &resource),
+            resource,
+            state: Seen::NotYet,
+        }
+    }
+
+    fn see(&mut self, event: watcher::Result<Event<DynamicObject>>) {
+        match event {
+            Ok(Event::Apply(object) | Event::InitApply(object)) => self.state = seen(&object),
+            Ok(Event::Delete(_)) => self.state = Seen::Absent,
+            Ok(Event::Init) => {}
+            Ok(Event::InitDone) => {
+                if !matches!(self.state, Seen::There(_)) {
+                    self.state = Seen::Absent;
+                }
+            }
+            // What was seen before still holds, as far as anybody knows.
+            Err(error) => {
+                if matches!(self.state, Seen::NotYet | Seen::Trouble(_)) {
+                    self.state = Seen::Trouble(super::chain(&error));
+                }
+            }
+        }
+    }
+
+    /// Writes the bundle, if any webhook has another one.
+    async fn publish(&mut self, bundle: &str) {
+        let Seen::There(webhooks) = &self.state else {
+            return;
+        };
+        let bundle = STANDARD.encode(bundle);
+        if webhooks.iter().all(|(_, published)| *published == bundle) {
+            return;
+        }
+        let webhooks: Vec<Value> = webhooks
+            .iter()
+            .map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": bundle}}))
+            .collect();
+        let apply = Patch::Apply(json!({
+            "apiVersion": self.resource.api_version,
+            "kind": self.resource.kind,
+            "metadata": {"name": self.name},
+            "webhooks": webhooks,
+        }));
+        let params = PatchParams::apply(keys::CA_FIELD_MANAGER).force();
+        match self.api.patch(&self.name, &params, &apply).await {
+            Ok(object) => {
+                tracing::info!(configuration = self.name, "caBundle written");
+                self.state = seen(&object);
+            }
+            Err(error) => {
+                let why = sentence(&error);
+                tracing::warn!(configuration = self.name, "caBundle not written: {why}");
+            }
+        }
+    }
+}
+
+fn seen(object: &DynamicObject) -> Seen {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let webhooks = object.data.get("webhooks").and_then(Value::as_array);
+    let entries = webhooks.into_iter().flatten().map(|webhook| {
+        let bundle = webhook
+            .get("clientConfig")
+            .and_then(|config| config.get("caBundle"));
+        (text(webhook.get("name")), text(bundle))
+    });
+    Seen::There(entries.collect())
+}

@@ -1,0 +1,192 @@
+//! The Secret that holds the CAs: read, made where it is missing, rewritten when a CA is due. Optimistic concurrency, no leader.
+//!
+//! N replicas that start at once each have a CA in mind; one creates the Secret, the others find it there and take its CA for theirs.
+//! A Secret that somebody deletes is written again with the CAs that everybody knows.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::{Standing, sentence};
+use crate::tls::Tls;
+use crate::tls::authority::Authorities;
+
+/// How often the Secret is read. Nothing hurries: a CA is trusted long before it signs.
+const PERIOD: Duration = Duration::from_secs(5);
+/// After a write, ours or somebody else's.
+const SOON: Duration = Duration::from_millis(200);
+
+/// The server's CAs, and whether they are the Secret's.
+#[derive(Debug)]
+pub(crate) struct Authority {
+    pub(super) tls: Arc<Tls>,
+    agreement: Mutex<Agreement>,
+    /// The CAs are others than before, or are agreed on now.
+    pub(super) changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Agreement {
+    reached: bool,
+    trouble: Option<String>,
+}
+
+/// What came of one look.
+enum Step {
+    /// All is as it should be.
+    Settled,
+    /// Something was written, by us or by somebody else: look again.
+    Written,
+}
+
+impl Authority {
+    pub(crate) fn new(tls: Arc<Tls>) -> Self {
+        Self {
+            tls,
+            agreement: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// True once the Secret and we have the same CAs: before that, ours are nobody's.
+    pub(super) fn is_agreed(&self) -> bool {
+        self.agreement().reached
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let Agreement { reached, trouble } = &*self.agreement();
+        match (reached, trouble) {
+            (true, trouble) => Standing::noting(trouble.clone()),
+            (false, Some(trouble)) => Standing::failing(trouble.clone()),
+            (false, None) => Standing::failing("the CA's Secret has not been read yet".to_owned()),
+        }
+    }
+
+    fn settle(&self, outcome: Result<(), String>) {
+        let mut agreement = self.agreement();
+        match outcome {
+            Ok(()) => {
+                if !agreement.reached || agreement.trouble.is_some() {
+                    tracing::info!("the CA's Secret is as it should be");
+                    self.changed.notify_one();
+                }
+                (agreement.reached, agreement.trouble) = (true, None);
+            }
+            Err(trouble) => {
+                if agreement.trouble.as_ref() != Some(&trouble) {
+                    tracing::warn!("{trouble}");
+                }
+                agreement.trouble = Some(trouble);
+            }
+        }
+    }
+
+    fn agreement(&self) -> std::sync::MutexGuard<'_, Agreement> {
+        self.agreement
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps Secret and server together, for ever.
+pub(crate) async fn keep(
+    client: Client,
+    namespace: String,
+    name: String,
+    authority: Arc<Authority>,
+) {
+    let api = Api::<Secret>::namespaced(client, &namespace);
+    loop {
+        let pause = match look(&api, &name, &authority, SystemTime::now()).await {
+            Ok(Step::Written) => SOON,
+            Ok(Step::Settled) => {
+                authority.settle(Ok(()));
+                PERIOD
+            }
+            Err(trouble) => {
+                authority.settle(Err(format!("Secret {namespace}/{name}: {trouble}")));
+                PERIOD
+            }
+        };
+        sleep(pause).await;
+    }
+}
+
+/// Reads the Secret, takes over what it says, and writes what is due.
+async fn look(
+    api: &Api<Secret>,
+    name: &str,
+    authority: &Authority,
+    now: SystemTime,
+) -> Result<Step, String> {
+    let tls = &authority.tls;
+    let Some((known, lifetimes)) = tls.authorities() else {
+        return Ok(Step::Settled);
+    };
+    let Some(secret) = api.get_opt(name).await.map_err(|error| sentence(&error))? else {
+        let created = api
+            .create(
+                &PostParams::default(),
+                &fill(name, Secret::default(), &known),
+            )
+            .await;
+        return written(created.map(|_| "created"));
+    };
+    let data = secret
+        .data
+        .iter()
+        .flatten()
+        .map(|(key, ByteString(bytes))| (key.clone(), bytes))
+        .collect();
+    let found =
+        Authorities::read(&data).map_err(|error| format!("{error}; delete it to get a new one"))?;
+    if found.bundle() != known.bundle() {
+        tls.adopt(found.clone(), now)
+            .map_err(|error| error.to_string())?;
+        authority.changed.notify_one();
+    }
+    match found
+        .plan(now, lifetimes)
+        .map_err(|error| error.to_string())?
+    {
+        None => Ok(Step::Settled),
+        Some(planned) => {
+            let secret = fill(name, secret, &planned);
+            let replaced = api.replace(name, &PostParams::default(), &secret).await;
+            written(replaced.map(|_| "rewritten: a CA is due"))
+        }
+    }
+}
+
+/// A conflict is somebody else's write of the same.
+fn written(result: kube::Result<&str>) -> Result<Step, String> {
+    match result {
+        Ok(what) => tracing::info!("the CA's Secret was {what}"),
+        Err(kube::Error::Api(answer)) if answer.is_conflict() || answer.is_already_exists() => {}
+        Err(error) => return Err(sentence(&error)),
+    }
+    Ok(Step::Written)
+}
+
+/// The Secret with these CAs; its metadata stay, the resourceVersion with them.
+fn fill(name: &str, secret: Secret, authorities: &Authorities) -> Secret {
+    let data = authorities
+        .data()
+        .into_iter()
+        .map(|(key, bytes)| (key, ByteString(bytes)))
+        .collect();
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..secret.metadata
+        },
+        data: Some(data),
+        ..secret
+    }
+}
