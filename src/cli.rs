@@ -7,12 +7,15 @@ use clap::{Args, Parser, Subcommand};
 
 mod catalog;
 mod certs;
+mod check;
 mod completions;
 mod explain;
 mod inject;
+mod install;
 mod lint;
 mod output;
 mod serve;
+mod status;
 mod uninject;
 mod world;
 
@@ -39,6 +42,9 @@ enum Verb {
     Explain(explain::ExplainArgs),
     Catalog(catalog::CatalogArgs),
     Lint(lint::LintArgs),
+    Status(status::StatusArgs),
+    Check(check::CheckArgs),
+    Install(install::InstallArgs),
     Certs(certs::CertsArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -63,6 +69,9 @@ pub fn run() -> ExitCode {
         Verb::Explain(args) => explain::run(&args, &mut printer),
         Verb::Catalog(args) => catalog::run(&args, &mut printer),
         Verb::Lint(args) => lint::run(&args, &mut printer),
+        Verb::Status(args) => status::run(&args, &mut printer),
+        Verb::Check(args) => check::run(&args, &mut printer),
+        Verb::Install(args) => install::run(&args, &mut printer),
         Verb::Certs(args) => certs::run(&args, &mut printer),
         Verb::Completions(args) => completions::run(&args, &mut printer),
     };
@@ -74,6 +83,14 @@ pub fn run() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Runs what asks a cluster, on this thread.
+fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(future))
 }
 
 /// The command as clap knows it, for completions.

@@ -4,6 +4,7 @@
 //!  Patterns, PatternBindings, Namespaces ──watch──▶ objects ──▶ world ──▶ requests
 //!                 ▲                                    │
 //!                 └────────── conditions ◀─────────────┘
+//!  requests ──▶ events on the Pods' owners
 //!  Secret NAME-ca ◀──▶ secret ──▶ tls ──▶ bundle ──▶ caBundle of NAME-annotated, NAME-namespace, NAME-cluster, NAME-advise
 //! ```
 //!
@@ -18,9 +19,11 @@ use crate::keys;
 
 pub(crate) mod bundle;
 pub(crate) mod conditions;
+pub(crate) mod events;
 pub(crate) mod lookup;
 pub(crate) mod objects;
 pub(crate) mod secret;
+pub(crate) mod survey;
 pub(crate) mod watch;
 
 /// Whether there is a cluster, and what we are called there.

@@ -49,6 +49,12 @@ impl Entry {
         }
     }
 
+    /// What its webhook is called: the API server's metrics and errors say it.
+    #[must_use]
+    pub fn webhook(self) -> String {
+        format!("{}.{}", self.name(), keys::GROUP)
+    }
+
     /// Where the API server posts its reviews.
     #[must_use]
     pub fn path(self) -> &'static str {

@@ -25,6 +25,8 @@ pub const ENABLED: &str = "enabled";
 /// Value of [`INJECTION`] that turns offers off, and on a Pod also what it asks for itself.
 pub const DISABLED: &str = "disabled";
 
+/// Label by which every namespace has its own name.
+pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Annotation that names a Pod's main container (`kubectl logs` and `kubectl exec` read it too).
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// Annotation of mirror Pods (static Pods shown in the API), which admission must not change.
@@ -47,6 +49,8 @@ pub const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Namespace that Outrigger runs in unless told otherwise.
 pub const HOME_NAMESPACE: &str = "outrigger-system";
 
+/// Who our Events are from.
+pub const EVENT_REPORTER: &str = "outrigger.dev/injector";
 /// Field manager of the conditions that the server writes into its custom resources.
 pub const FIELD_MANAGER: &str = "outrigger";
 /// Field manager of the `caBundle`s, and of nothing else.

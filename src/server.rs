@@ -44,6 +44,7 @@ use health::Health;
 use metrics::{Label, Metrics, Rejection, Stage};
 
 use crate::catalog::Catalog;
+use crate::cluster::events::Events;
 use crate::cluster::lookup::Lookup;
 use crate::entries::Entry;
 use crate::tls::{Tls, TlsArgs};
@@ -61,17 +62,20 @@ pub(crate) struct State {
     tls: Arc<Tls>,
     /// Where namespaces are looked up that the world lacks.
     lookup: Option<Lookup>,
+    /// Where Pods' owners are told.
+    events: Option<Events>,
     metrics: Metrics,
     health: Health,
     in_flight: Semaphore,
 }
 
 impl State {
-    fn new(tls: Arc<Tls>, world: World, lookup: Option<Lookup>, max_in_flight: usize) -> Self {
+    fn new(tls: Arc<Tls>, world: World, max_in_flight: usize) -> Self {
         Self {
             world: ArcSwap::from_pointee(world),
             tls,
-            lookup,
+            lookup: None,
+            events: None,
             metrics: Metrics::new(),
             health: Health::new(),
             in_flight: Semaphore::new(max_in_flight),
@@ -83,7 +87,7 @@ impl State {
 /// nothing of any namespace.
 pub fn answers(catalog: Catalog) -> anyhow::Result<impl Fn(&str, &[u8]) -> Option<Response<Body>>> {
     let tls = Tls::load(&TlsArgs::default(), &[], SystemTime::now())?;
-    let state = State::new(tls.into(), World::of(catalog), None, 1);
+    let state = State::new(tls.into(), World::of(catalog), 1);
     Ok(move |path: &str, body: &[u8]| {
         let entry = Entry::ALL.into_iter().find(|entry| entry.path() == path)?;
         verdict::answer(&state, entry, body, None).ok()
@@ -228,7 +232,7 @@ mod tests {
 
     fn state() -> Arc<State> {
         let tls = Tls::load(&TlsArgs::default(), &[], SystemTime::now()).unwrap();
-        State::new(tls.into(), World::of(Catalog::default()), None, 1).into()
+        State::new(tls.into(), World::of(Catalog::default()), 1).into()
     }
 
     #[tokio::test]

@@ -160,14 +160,7 @@ fn judge(
 
 impl Configuration {
     fn new(client: &Client, entry: Entry, prefix: &str) -> Self {
-        let kind = entry.kind();
-        let resource = ApiResource {
-            group: "admissionregistration.k8s.io".to_owned(),
-            version: "v1".to_owned(),
-            api_version: "admissionregistration.k8s.io/v1".to_owned(),
-            kind: kind.to_owned(),
-            plural: format!("{}s", kind.to_lowercase()),
-        };
+        let resource = resource(entry.kind());
         Self {
             entry,
             name: format!("{prefix}-{}", entry.name()),
@@ -226,6 +219,17 @@ impl Configuration {
                 tracing::warn!(configuration = self.name, "caBundle not written: {why}");
             }
         }
+    }
+}
+
+/// One of the two kinds of webhook configurations.
+pub(super) fn resource(kind: &str) -> ApiResource {
+    ApiResource {
+        group: "admissionregistration.k8s.io".to_owned(),
+        version: "v1".to_owned(),
+        api_version: "admissionregistration.k8s.io/v1".to_owned(),
+        kind: kind.to_owned(),
+        plural: format!("{}s", kind.to_lowercase()),
     }
 }
 

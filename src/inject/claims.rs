@@ -306,7 +306,7 @@ pub(super) fn matches(
     let namespace = target
         .namespace_selector
         .as_ref()
-        .is_none_or(|selector| selector.matches(|key| namespace_value(context, key)));
+        .is_none_or(|selector| selector.matches(|key| context.namespace.label(key)));
     if !namespace
         || !target
             .pod_selector
@@ -330,13 +330,4 @@ pub(super) fn matches(
         }
     }
     Some(unsure)
-}
-
-/// A namespace's label; the one that names it is always there in a cluster, and here too.
-fn namespace_value<'a>(context: &Context<'a>, key: &str) -> Option<&'a str> {
-    match context.namespace.labels.get(key) {
-        Some(value) => Some(value),
-        None if key == "kubernetes.io/metadata.name" => Some(&context.namespace.name),
-        None => None,
-    }
 }

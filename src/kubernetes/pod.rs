@@ -73,6 +73,9 @@ pub struct Metadata<'a> {
     /// What the API server makes the name of, where there is none yet.
     #[serde(borrow, default)]
     pub generate_name: Option<&'a RawValue>,
+    /// Who made the Pod.
+    #[serde(borrow, default)]
+    pub owner_references: Option<&'a RawValue>,
     /// `None`: absent or null, so that a patch has to create it.
     #[serde(borrow, default)]
     pub annotations: Option<Pairs<'a>>,
@@ -81,7 +84,26 @@ pub struct Metadata<'a> {
     pub labels: Option<Pairs<'a>>,
 }
 
+/// Who made a Pod (`metav1.OwnerReference`): the controller among its owners, or the first.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    pub api_version: String,
+    pub kind: String,
+    pub name: String,
+    pub uid: String,
+}
+
 impl Metadata<'_> {
+    /// The Pod's owner; `None` if it has none, or what it says is no owner.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        let owners: Vec<Value> = serde_json::from_str(self.owner_references?.get()).ok()?;
+        let is_controller = |owner: &&Value| owner.get("controller") == Some(&Value::Bool(true));
+        let owner = owners.iter().find(is_controller).or(owners.first())?;
+        Owner::deserialize(owner).ok()
+    }
+
     /// `name`, which the request knows; where it is empty, what it will be made of.
     #[must_use]
     pub fn name_or_generated(&self, name: &str) -> String {

@@ -56,6 +56,7 @@ pub(super) fn advise<'a>(
         // The Pods will be counted when they come.
         decisions: Vec::new(),
         name: request.name.clone().into_owned(),
+        owner: None,
         patch_bytes: 0,
     }
 }

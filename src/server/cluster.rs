@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use anyhow::bail;
 use kube::Client;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::sleep;
 
 use super::health::Health;
+use super::metrics::Metrics;
 use super::refresh::WorldArgs;
 use crate::cluster::bundle::{self, Publication};
+use crate::cluster::events::{self, Events, Telling};
 use crate::cluster::lookup::Lookup;
 use crate::cluster::objects::Objects;
 use crate::cluster::secret::{self, Authority};
@@ -30,6 +33,7 @@ pub(super) struct Cluster {
     home: String,
     is_wide: bool,
     objects: Arc<Objects>,
+    tellings: Option<Receiver<Telling>>,
     /// With `--tls secret`.
     trust: Option<Trust>,
 }
@@ -60,6 +64,7 @@ impl Cluster {
             home: world.home.clone(),
             is_wide: world.cluster_wide,
             objects: Arc::new(Objects::new(&world.home, world.cluster_wide)),
+            tellings: None,
             trust: tls_args.is_secret().then(|| Trust {
                 authority: Arc::new(Authority::new(tls.clone())),
                 publication: Arc::default(),
@@ -75,8 +80,16 @@ impl Cluster {
         Lookup::new(self.client.clone())
     }
 
+    /// Where to tell the owners of Pods.
+    pub(super) fn events(&mut self, metrics: &Metrics) -> Events {
+        let (events, tellings) = Events::new(metrics.events_dropped.clone());
+        self.tellings = Some(tellings);
+        events
+    }
+
     /// What has to run.
-    pub(super) fn tasks(&self) -> Vec<Task> {
+    pub(super) fn tasks(&mut self) -> Vec<Task> {
+        let tellings = self.tellings.take();
         let client = || self.client.clone();
         let objects = || self.objects.clone();
         let mut tasks: Vec<Task> = vec![
@@ -86,6 +99,12 @@ impl Cluster {
                 Box::pin(conditions::keep(client(), objects())),
             ),
         ];
+        if let Some(tellings) = tellings {
+            // A Pod's name is its host's.
+            let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| self.name.clone());
+            let events = events::keep(client(), instance, tellings);
+            tasks.push(("the events", Box::pin(events)));
+        }
         if let Some(Trust {
             authority,
             publication,

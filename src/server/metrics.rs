@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     rejected: Family<RejectedLabels, Counter>,
     pub(crate) panics: Counter,
+    pub(crate) events_dropped: Counter,
     files: Family<FileLabels, Gauge>,
     objects: Family<ObjectLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
@@ -110,6 +111,7 @@ impl Metrics {
             connections: Gauge::default(),
             rejected: Family::default(),
             panics: Counter::default(),
+            events_dropped: Counter::default(),
             files: Family::default(),
             objects: Family::default(),
             reloads: Family::default(),
@@ -132,6 +134,7 @@ impl Metrics {
             connections,
             rejected,
             panics,
+            events_dropped,
             files,
             objects,
             reloads,
@@ -178,6 +181,11 @@ impl Metrics {
             rejected.clone(),
         );
         registry.register("panics", "Requests that ended in a panic", panics.clone());
+        registry.register(
+            "events_dropped",
+            "Events that came faster than they could be sent",
+            events_dropped.clone(),
+        );
         registry.register(
             "configuration_files",
             "Files of patterns and context, by state",

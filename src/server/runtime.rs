@@ -110,7 +110,7 @@ async fn bind(args: &ServeArgs) -> anyhow::Result<Bound> {
     };
     let names = args.cluster.service_names(&args.world.home);
     let tls = Arc::new(Tls::load(&args.tls, &names, SystemTime::now())?);
-    let cluster = Cluster::connect(&args.cluster, &args.world, &args.tls, &tls).await?;
+    let mut cluster = Cluster::connect(&args.cluster, &args.world, &args.tls, &tls).await?;
     let webhook = port("--listen", args.listen, true, args.max_connections).await?;
     let admin = port(
         "--admin-listen",
@@ -120,9 +120,12 @@ async fn bind(args: &ServeArgs) -> anyhow::Result<Bound> {
     )
     .await?;
     let objects = cluster.as_ref().map(Cluster::objects);
-    let lookup = cluster.as_ref().map(Cluster::lookup);
     let mut configuration = Configuration::load(&args.world, objects);
-    let state = State::new(tls, configuration.world(), lookup, args.max_in_flight);
+    let mut state = State::new(tls, configuration.world(), args.max_in_flight);
+    if let Some(cluster) = &mut cluster {
+        state.lookup = Some(cluster.lookup());
+        state.events = Some(cluster.events(&state.metrics));
+    }
     configuration.report(&state.world.load(), &state.metrics, &state.health);
     let mut certificates = Certificates::default();
     certificates.refresh(&state.tls, &state.metrics, &state.health, SystemTime::now());
@@ -150,7 +153,7 @@ impl Bound {
             state,
             configuration,
             certificates,
-            cluster,
+            mut cluster,
             mut signals,
         } = self;
         announce(args, &state, [webhook.address()?, admin.address()?], tell);
@@ -161,7 +164,7 @@ impl Bound {
         let admin = admin.serve(admin::app(&state), state.clone(), endless);
         tasks.spawn(WEBHOOK, webhook);
         tasks.spawn("the admin port", admin);
-        if let Some(cluster) = &cluster {
+        if let Some(cluster) = &mut cluster {
             for (name, task) in cluster.tasks() {
                 tasks.spawn(name, task);
             }

@@ -17,7 +17,7 @@ use crate::catalog::Namespace;
 use crate::entries::Entry;
 use crate::inject::{self, Context, Decision};
 use crate::kubernetes::mapping::Mapping;
-use crate::kubernetes::pod::{Parts, Pod};
+use crate::kubernetes::pod::{Owner, Parts, Pod};
 use crate::text::excerpt;
 
 /// More warnings than these are counted, not shown: the API server cuts all of a request's at 4 096 characters together.
@@ -36,6 +36,8 @@ pub(super) struct Verdict<'a> {
     pub(super) decisions: Vec<Decision>,
     /// The object's name, or what it will be made of.
     pub(super) name: String,
+    /// Who is told about a Pod, if anybody made it.
+    pub(super) owner: Option<Owner>,
     pub(super) patch_bytes: usize,
 }
 
@@ -103,6 +105,7 @@ pub(super) fn answer(
 fn mutate<'a, O>(request: &'a Request<'_, O>, pod: &Pod<'_>, context: &Context<'_>) -> Verdict<'a> {
     Verdict {
         name: pod.metadata.name_or_generated(&request.name),
+        owner: pod.metadata.owner(),
         ..Verdict::of(&request.uid, inject::inject_pod(pod, context))
     }
 }
@@ -138,6 +141,11 @@ fn finish<O>(
     metrics.took(Stage::Respond, started.elapsed().saturating_sub(decided));
     record(metrics, entry, verdict);
     log(entry, request, verdict, bytes, decided);
+    if let (Some(events), Some(owner)) = (&state.events, &verdict.owner)
+        && request.dry_run != Some(true)
+    {
+        events.tell(&request.namespace, owner, &verdict.decisions);
+    }
     respond(StatusCode::OK, "application/json", json)
 }
 
@@ -149,6 +157,7 @@ impl<'a> Verdict<'a> {
             response: Response::allowed(uid),
             decisions: Vec::new(),
             name: String::new(),
+            owner: None,
             patch_bytes: 0,
         }
     }
@@ -181,6 +190,7 @@ impl<'a> Verdict<'a> {
             response,
             decisions: found.decisions,
             name: String::new(),
+            owner: None,
             patch_bytes,
         }
     }
