@@ -1,9 +1,10 @@
 //! `outrigger explain`: each candidate, from where, what became of it and why, and which parameter came from which layer.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::Input;
 use super::output::{Ending, Printer, bold, table};
 use super::world::{World, WorldArgs};
 use crate::inject::{Decision, Interposed, Outcome, Record, Source, Verdict};
@@ -11,11 +12,19 @@ use crate::manifest;
 
 use crate::text::{excerpt, plain};
 
+mod live;
+
 /// Say what would be injected, and why, or why not
+///
+/// Of manifests (`-f FILE`), or of a Pod of the cluster (`pod/NAME`): then also whether the API server would call us for it.
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
-    #[command(flatten)]
-    input: Input,
+    /// A Pod of the cluster: `pod/NAME`
+    #[arg(value_name = "pod/NAME", conflicts_with_all = ["filename", "context", "home"])]
+    target: Option<String>,
+    /// Files, directories, or `-` for standard input
+    #[arg(short, long, value_name = "FILE", required_unless_present = "target", num_args = 1..)]
+    filename: Vec<PathBuf>,
     #[command(flatten)]
     world: WorldArgs,
     /// What to print
@@ -29,18 +38,36 @@ enum Format {
     Json,
 }
 
+/// What is said of one Pod or template: for people, for machines.
+struct Explained {
+    text: String,
+    value: Value,
+}
+
+fn explanation(title: &str, namespace: &str, outcome: &Outcome) -> Explained {
+    let decisions: Vec<_> = outcome.decisions.iter().map(decision_json).collect();
+    Explained {
+        text: text(title, namespace, outcome),
+        value: json!({"object": title, "namespace": namespace, "decisions": decisions}),
+    }
+}
+
 pub(super) fn run(args: &ExplainArgs, printer: &mut Printer) -> anyhow::Result<Ending> {
+    if let Some(target) = &args.target {
+        let explained = live::explain(target, args.world.namespace(), args.world.image_registry())?;
+        print(args.output, vec![explained], printer)?;
+        return Ok(Ending::Done);
+    }
     let world = match World::read(&args.world)? {
         Ok(world) => world,
         Err(complaints) => return Ok(printer.complaints(&complaints)),
     };
-    let documents = match manifest::read(&args.input.filename)? {
+    let documents = match manifest::read(&args.filename)? {
         Ok(documents) => documents,
         Err(complaints) => return Ok(printer.complaints(&complaints)),
     };
     let mut ending = Ending::Done;
-    let mut objects = Vec::new();
-    let mut texts = Vec::new();
+    let mut all = Vec::new();
     for document in &documents {
         for template in manifest::templates(&document.value) {
             document
@@ -55,9 +82,11 @@ pub(super) fn run(args: &ExplainArgs, printer: &mut Printer) -> anyhow::Result<E
                 }
             };
             let object = manifest::get(&document.value, &template.object).unwrap_or(&Value::Null);
-            let namespace = world.namespace_of(object).name;
-            texts.push(text(&title, &namespace, &outcome));
-            objects.push(json!({"object": title, "namespace": namespace, "decisions": outcome.decisions.iter().map(decision_json).collect::<Vec<_>>()}));
+            all.push(explanation(
+                &title,
+                &world.namespace_of(object).name,
+                &outcome,
+            ));
             let denials: Vec<_> = outcome
                 .denials()
                 .map(|decision| super::inject::denial(document, &template, decision))
@@ -67,11 +96,19 @@ pub(super) fn run(args: &ExplainArgs, printer: &mut Printer) -> anyhow::Result<E
             }
         }
     }
-    match args.output {
-        Format::Table => printer.data(&texts.join("\n"))?,
-        Format::Json => printer.data(&format!("{:#}\n", Value::Array(objects)))?,
-    }
+    print(args.output, all, printer)?;
     Ok(ending)
+}
+
+fn print(format: Format, all: Vec<Explained>, printer: &mut Printer) -> std::io::Result<()> {
+    let (texts, values): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .map(|Explained { text, value }| (text, value))
+        .unzip();
+    match format {
+        Format::Table => printer.data(&texts.join("\n")),
+        Format::Json => printer.data(&format!("{:#}\n", Value::Array(values))),
+    }
 }
 
 /// The whole explanation of one Pod template.

@@ -27,6 +27,18 @@ pub(super) struct WorldArgs {
     image_registry: Option<String>,
 }
 
+impl WorldArgs {
+    /// The namespace of objects that name none.
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Where images come from instead.
+    pub(super) fn image_registry(&self) -> Option<&str> {
+        self.image_registry.as_deref()
+    }
+}
+
 /// The world, and the namespace of objects that name none.
 pub(super) struct World {
     world: crate::world::World,

@@ -48,6 +48,7 @@ type Key = (Kind, String, String);
 struct Kept {
     item: Option<Item>,
     fault: Option<String>,
+    generation: i64,
     /// What we last said of it, and of which generation, so that two versions of us do not argue for ever.
     reported: Option<(i64, String)>,
 }
@@ -134,6 +135,7 @@ impl Objects {
         };
         let mut inner = self.inner();
         let kept = inner.kept.entry(key.clone()).or_default();
+        kept.generation = object.metadata.generation.unwrap_or_default();
         match loaded {
             Ok(item) => (kept.item, kept.fault) = (Some(item), None),
             Err(faults) => kept.fault = Some(message(&faults, kept.item.is_some())),
@@ -216,6 +218,13 @@ impl Objects {
         let of_kind = || inner.kept.iter().filter(|((other, ..), _)| *other == kind);
         let broken = of_kind().filter(|(_, kept)| kept.fault.is_some()).count();
         (of_kind().count() - broken, broken)
+    }
+
+    /// The sum of the generations of a kind's objects: replicas with the same sum know the same.
+    pub(crate) fn generation(&self, kind: Kind) -> i64 {
+        let inner = self.inner();
+        let of_kind = inner.kept.iter().filter(|((other, ..), _)| *other == kind);
+        of_kind.map(|(_, kept)| kept.generation).sum()
     }
 
     /// Why requests must wait: what has never been listed. And what is amiss although they need not.

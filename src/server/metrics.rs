@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) events_dropped: Counter,
     files: Family<FileLabels, Gauge>,
     objects: Family<ObjectLabels, Gauge>,
+    generations: Family<KindLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
     last_reload: Family<WhatLabels, Gauge<f64, AtomicU64>>,
     certificates: Family<CertificateLabels, Gauge<f64, AtomicU64>>,
@@ -73,6 +74,11 @@ struct FileLabels {
 struct ObjectLabels {
     kind: &'static str,
     state: Value<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -114,11 +120,13 @@ impl Metrics {
             events_dropped: Counter::default(),
             files: Family::default(),
             objects: Family::default(),
+            generations: Family::default(),
             reloads: Family::default(),
             last_reload: Family::default(),
             certificates: Family::default(),
         };
         metrics.register();
+        metrics.register_knowledge();
         metrics
     }
 
@@ -135,11 +143,7 @@ impl Metrics {
             rejected,
             panics,
             events_dropped,
-            files,
-            objects,
-            reloads,
-            last_reload,
-            certificates,
+            ..
         } = self;
         registry.register("admission_requests", "Reviews answered", requests.clone());
         registry.register(
@@ -186,6 +190,20 @@ impl Metrics {
             "Events that came faster than they could be sent",
             events_dropped.clone(),
         );
+    }
+
+    /// What the server knows, in place of what it does.
+    fn register_knowledge(&mut self) {
+        let Self {
+            registry,
+            files,
+            objects,
+            generations,
+            reloads,
+            last_reload,
+            certificates,
+            ..
+        } = self;
         registry.register(
             "configuration_files",
             "Files of patterns and context, by state",
@@ -195,6 +213,11 @@ impl Metrics {
             "configuration_objects",
             "Objects of the cluster that concern us, by kind and state",
             objects.clone(),
+        );
+        registry.register(
+            "configuration_generation",
+            "Sum of the generations of the objects of a kind: the same on replicas that know the same",
+            generations.clone(),
         );
         registry.register(
             "reloads",
@@ -305,6 +328,13 @@ impl Metrics {
                 .get_or_create(&labels)
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+
+    /// What is known of a kind, in one number.
+    pub(crate) fn generation(&self, kind: &'static str, sum: i64) {
+        self.generations
+            .get_or_create(&KindLabels { kind })
+            .set(sum);
     }
 
     /// `role` is `leaf` or `ca`.

@@ -109,6 +109,8 @@ impl Configuration {
         for kind in Kind::ALL {
             let (good, broken) = objects.map_or((0, 0), |objects| objects.count(kind));
             metrics.objects(kind.name(), good, broken);
+            let generation = objects.map_or(0, |objects| objects.generation(kind));
+            metrics.generation(kind.name(), generation);
         }
         if world.catalog.has_idle_bindings() {
             notes.push(format!(
