@@ -406,7 +406,7 @@ pub fn pattern(name: &str) -> Value {
         "spec": {
             "role": "sidecar",
             "summary": "Sleeps.",
-            "params": {"properties": {"word": {"type": "string", "default": "hello"}}},
+            "params": {"type": "object", "properties": {"word": {"type": "string", "default": "hello"}}},
             "containers": [{
                 "image": BUSYBOX,
                 "command": ["sleep", "100000"],
