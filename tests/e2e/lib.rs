@@ -1,15 +1,18 @@
 //! What the tests share: the cluster that `KUBECONFIG` names, namespaces of their own, and the commands that users type.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::mem::ManuallyDrop;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams};
+use kube::core::Request;
 use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Outrigger's own namespace, as `tests/e2e/run` installs it.
 pub const HOME: &str = "outrigger-system";
@@ -21,16 +24,27 @@ pub const BUSYBOX: &str = "localhost/busybox:1";
 /// The longest that anything may take; a condition that holds earlier is seen earlier.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-static WEATHER: RwLock<()> = RwLock::const_new(());
+/// Held while a test runs; whoever runs the tests beside us waits, too.
+#[must_use]
+pub struct Weather(#[allow(dead_code)] File); // the lock goes with the file
 
 /// For tests that only need a server that works: many at a time.
-pub async fn calm() -> RwLockReadGuard<'static, ()> {
-    WEATHER.read().await
+pub async fn calm() -> Weather {
+    weather(File::lock_shared).await
 }
 
 /// For tests that restart, reconfigure or count: one at a time, and no other beside it.
-pub async fn storm() -> RwLockWriteGuard<'static, ()> {
-    WEATHER.write().await
+pub async fn storm() -> Weather {
+    weather(File::lock).await
+}
+
+async fn weather(lock: fn(&File) -> std::io::Result<()>) -> Weather {
+    let held = tokio::task::spawn_blocking(move || {
+        let file = File::create(std::env::temp_dir().join("outrigger-e2e.lock"))?;
+        lock(&file)?;
+        std::io::Result::Ok(file)
+    });
+    Weather(held.await.expect("no panic").expect("a lock"))
 }
 
 /// The cluster.
@@ -180,9 +194,13 @@ impl Space {
             dry_run,
             ..PostParams::default()
         };
-        let object = serde_json::from_value(object.clone()).expect("an object");
-        match api.create(&params, &object).await {
-            Ok(created) => Ok(value(&created)),
+        // As it is: what no type would let through is for the API server to judge.
+        let body = object.to_string().into_bytes();
+        let request = Request::new(api.resource_url())
+            .create(&params, body)
+            .expect("a request");
+        match self.cluster.client.request::<Value>(request).await {
+            Ok(created) => Ok(created),
             Err(kube::Error::Api(status)) => Err(status.message),
             Err(error) => Err(error.to_string()),
         }
@@ -247,6 +265,51 @@ impl Space {
         let condition = &judged["status"]["conditions"][0];
         assert_eq!(condition["status"], "True", "{condition}");
         self.cluster.settled().await;
+    }
+}
+
+/// Objects of Outrigger's own namespace, taken away again.
+pub struct Home {
+    pub space: ManuallyDrop<Space>,
+    made: Mutex<Vec<[String; 2]>>,
+}
+
+impl Home {
+    #[must_use]
+    pub fn new(cluster: &Cluster) -> Self {
+        let space = Space {
+            cluster: cluster.clone(),
+            name: HOME.to_owned(),
+        };
+        Self {
+            space: ManuallyDrop::new(space),
+            made: Mutex::default(),
+        }
+    }
+
+    /// Defines an object, until the test is over.
+    pub async fn define(&self, object: &Value) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let named = [text(&object["kind"]), text(&object["metadata"]["name"])];
+        self.made.lock().expect("no panic").push(named);
+        self.space.define(object).await;
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        for [kind, name] in self.made.lock().expect("no panic").iter() {
+            let _ = std::process::Command::new("kubectl")
+                .args([
+                    "--namespace",
+                    HOME,
+                    "delete",
+                    "--ignore-not-found",
+                    kind,
+                    name,
+                ])
+                .output();
+        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! The three ways in, and the ways out.
 
-use outrigger_e2e::{
-    BUSYBOX, Cluster, HOME, Space, binding, calm, kubectl, pattern, pod, sidecars,
-};
+use outrigger_e2e::{Cluster, Home, Space, binding, calm, kubectl, pattern, pod, sidecars};
 use serde_json::{Value, json};
 
 /// A Pod runs to Ready, its native sidecar with it.
@@ -157,48 +155,4 @@ async fn a_binding_of_the_cluster_gives() {
         said.contains("Warning: outrigger: `bound`: audit:"),
         "{said}"
     );
-    assert_eq!(BUSYBOX, "localhost/busybox:1");
-}
-
-/// Objects of Outrigger's own namespace, taken away again.
-struct Home {
-    space: std::mem::ManuallyDrop<Space>,
-    made: std::sync::Mutex<Vec<[String; 2]>>,
-}
-
-impl Home {
-    fn new(cluster: &Cluster) -> Self {
-        let space = Space {
-            cluster: cluster.clone(),
-            name: HOME.to_owned(),
-        };
-        Self {
-            space: std::mem::ManuallyDrop::new(space),
-            made: std::sync::Mutex::default(),
-        }
-    }
-
-    async fn define(&self, object: &Value) {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let named = [text(&object["kind"]), text(&object["metadata"]["name"])];
-        self.made.lock().expect("no panic").push(named);
-        self.space.define(object).await;
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        for [kind, name] in self.made.lock().expect("no panic").iter() {
-            let _ = std::process::Command::new("kubectl")
-                .args([
-                    "--namespace",
-                    HOME,
-                    "delete",
-                    "--ignore-not-found",
-                    kind,
-                    name,
-                ])
-                .output();
-        }
-    }
 }
