@@ -67,6 +67,7 @@ pub(crate) struct State {
     metrics: Metrics,
     health: Health,
     in_flight: Semaphore,
+    room: body::Room,
 }
 
 impl State {
@@ -79,6 +80,7 @@ impl State {
             metrics: Metrics::new(),
             health: Health::new(),
             in_flight: Semaphore::new(max_in_flight),
+            room: body::Room::new(),
         }
     }
 }
@@ -129,12 +131,12 @@ async fn review(state: Arc<State>, entry: Entry, request: Request) -> Response<B
         body::discard(body).await;
         return reject(&state, entry, Rejection::ContentType);
     }
-    match body::read(&head.headers, body, deadline).await {
+    match body::read(&head.headers, body, deadline, &state.room).await {
         Err(rejection) => reject(&state, entry, rejection),
         Ok(body) => {
             state.metrics.took(Stage::Receive, started.elapsed());
-            state.metrics.received(body.len());
-            answer(&state, entry, &body).await
+            state.metrics.received(body.bytes.len());
+            answer(&state, entry, &body.bytes).await
         }
     }
 }

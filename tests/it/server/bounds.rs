@@ -150,6 +150,48 @@ fn who_finds_everybody_busy_is_asked_to_come_again() {
 }
 
 #[test]
+fn bodies_together_weigh_no_more_than_the_server_can_carry() {
+    let server = Server::start(&[]);
+    let large = |mebibytes: usize| {
+        let mut body = asking("large");
+        body.extend(std::iter::repeat_n(
+            b' ',
+            mebibytes * 1024 * 1024 - body.len(),
+        ));
+        request(DOOR, &body)
+    };
+    // Ten times 7 MiB, where 64 are the most.
+    let heavy: Vec<Connection> = (0..10)
+        .map(|_| {
+            let mut connection = server.connect();
+            let mut bytes = large(7);
+            bytes.pop();
+            connection.write_all(&bytes).expect("it goes");
+            connection
+        })
+        .collect();
+    let statuses: Vec<u16> = heavy
+        .into_iter()
+        .map(|mut connection| {
+            // Who was sent away has had its answer.
+            let _ = connection.write_all(b" ");
+            answer(&mut connection).expect("an answer").status
+        })
+        .collect();
+    // Two that wait for each other's room are both sent away.
+    let away = statuses.iter().filter(|status| **status == 429).count();
+    assert!((1..=2).contains(&away), "{statuses:?}");
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 200).count(),
+        10 - away
+    );
+    // The room is there again.
+    let mut last = server.connect();
+    last.write_all(&large(7)).expect("it goes");
+    assert_eq!(answer(&mut last).expect("an answer").status, 200);
+}
+
+#[test]
 fn a_connection_too_many_is_closed_until_one_leaves() {
     let server = Server::start(&["--max-connections", "8"]);
     let trust = server.trust();
