@@ -107,7 +107,12 @@ pub(crate) async fn keep(
             () = sleep(PERIOD) => {}
         }
         if authority.is_agreed() {
-            let bundle = authority.tls.ca_pem().unwrap_or_default();
+            let bundle = || authority.tls.ca_pem().unwrap_or_default();
+            if configurations.iter().any(|of| of.is_other_than(&bundle())) {
+                // Perhaps another replica wrote what we have not heard of yet.
+                authority.catch_up().await;
+            }
+            let bundle = bundle();
             for configuration in &mut configurations {
                 configuration.publish(&bundle).await;
             }
@@ -126,11 +131,12 @@ fn judge(
 ) -> (bool, Vec<String>) {
     let mut troubles = Vec::new();
     let mut all_seen = true;
-    for Configuration {
-        entry, name, state, ..
-    } in configurations
-    {
+    for of in configurations {
+        let Configuration {
+            entry, name, state, ..
+        } = of;
         match state {
+            Seen::There(_) if of.is_other_than(bundle) => all_seen = false,
             Seen::NotYet => all_seen = false,
             Seen::Trouble(trouble) => {
                 all_seen = false;
@@ -189,15 +195,26 @@ impl Configuration {
         }
     }
 
+    /// True if a webhook trusts something else.
+    fn is_other_than(&self, bundle: &str) -> bool {
+        match &self.state {
+            Seen::There(webhooks) => {
+                let bundle = STANDARD.encode(bundle);
+                webhooks.iter().any(|(_, published)| *published != bundle)
+            }
+            Seen::NotYet | Seen::Absent | Seen::Trouble(_) => false,
+        }
+    }
+
     /// Writes the bundle, if any webhook has another one.
     async fn publish(&mut self, bundle: &str) {
         let Seen::There(webhooks) = &self.state else {
             return;
         };
-        let bundle = STANDARD.encode(bundle);
-        if webhooks.iter().all(|(_, published)| *published == bundle) {
+        if !self.is_other_than(bundle) {
             return;
         }
+        let bundle = STANDARD.encode(bundle);
         let webhooks: Vec<Value> = webhooks
             .iter()
             .map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": bundle}}))

@@ -17,7 +17,7 @@ use super::{Standing, sentence};
 use crate::tls::Tls;
 use crate::tls::authority::Authorities;
 
-/// How often the Secret is read. Nothing hurries: a CA is trusted long before it signs.
+/// The longest time between two looks at the Secret.
 const PERIOD: Duration = Duration::from_secs(5);
 /// After a write, ours or somebody else's.
 const SOON: Duration = Duration::from_millis(200);
@@ -26,6 +26,8 @@ const SOON: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Authority {
     pub(super) tls: Arc<Tls>,
+    api: Api<Secret>,
+    name: String,
     agreement: Mutex<Agreement>,
     /// The CAs are others than before, or are agreed on now.
     pub(super) changed: Notify,
@@ -46,9 +48,12 @@ enum Step {
 }
 
 impl Authority {
-    pub(crate) fn new(tls: Arc<Tls>) -> Self {
+    /// The Secret is called `name`, in `namespace`; nothing is asked yet.
+    pub(crate) fn new(tls: Arc<Tls>, client: Client, namespace: &str, name: String) -> Self {
         Self {
             tls,
+            api: Api::namespaced(client, namespace),
+            name,
             agreement: Mutex::default(),
             changed: Notify::new(),
         }
@@ -95,73 +100,75 @@ impl Authority {
 }
 
 /// Keeps Secret and server together, for ever.
-pub(crate) async fn keep(
-    client: Client,
-    namespace: String,
-    name: String,
-    authority: Arc<Authority>,
-) {
-    let api = Api::<Secret>::namespaced(client, &namespace);
+pub(crate) async fn keep(authority: Arc<Authority>) {
+    // A CA that another replica adds is to be known here before anybody signs with it.
+    let period = authority
+        .tls
+        .authorities()
+        .map_or(PERIOD, |(_, lifetimes)| {
+            (lifetimes.overlap() / 2).min(PERIOD)
+        });
     loop {
-        let pause = match look(&api, &name, &authority, SystemTime::now()).await {
+        let pause = match authority.look(SystemTime::now()).await {
             Ok(Step::Written) => SOON,
             Ok(Step::Settled) => {
                 authority.settle(Ok(()));
-                PERIOD
+                period
             }
             Err(trouble) => {
-                authority.settle(Err(format!("Secret {namespace}/{name}: {trouble}")));
-                PERIOD
+                authority.settle(Err(format!("Secret `{}`: {trouble}", authority.name)));
+                period
             }
         };
         sleep(pause).await;
     }
 }
 
-/// Reads the Secret, takes over what it says, and writes what is due.
-async fn look(
-    api: &Api<Secret>,
-    name: &str,
-    authority: &Authority,
-    now: SystemTime,
-) -> Result<Step, String> {
-    let tls = &authority.tls;
-    let Some((known, lifetimes)) = tls.authorities() else {
-        return Ok(Step::Settled);
-    };
-    let Some(secret) = api.get_opt(name).await.map_err(|error| sentence(&error))? else {
-        let created = api
-            .create(
-                &PostParams::default(),
-                &fill(name, Secret::default(), &known),
-            )
-            .await;
-        return written(created.map(|_| "created"));
-    };
+impl Authority {
+    /// Takes over what the Secret says by now, if it can be read; whoever wants to write elsewhere by what we know looks first.
+    pub(super) async fn catch_up(&self) {
+        // Who cannot read it hears so from `keep`.
+        let _ = self.look(SystemTime::now()).await;
+    }
+
+    /// Reads the Secret, takes over what it says, and writes what is due.
+    async fn look(&self, now: SystemTime) -> Result<Step, String> {
+        let Self { tls, api, name, .. } = self;
+        let Some((known, lifetimes)) = tls.authorities() else {
+            return Ok(Step::Settled);
+        };
+        let found = api.get_opt(name).await.map_err(|error| sentence(&error))?;
+        let Some(secret) = found else {
+            let secret = fill(name, Secret::default(), &known);
+            let created = api.create(&PostParams::default(), &secret).await;
+            return written(created.map(|_| "created"));
+        };
+        let found = read(&secret)?;
+        if found.bundle() != known.bundle() {
+            tls.adopt(found.clone(), now)
+                .map_err(|error| error.to_string())?;
+            self.changed.notify_one();
+        }
+        let planned = found.plan(now, lifetimes);
+        match planned.map_err(|error| error.to_string())? {
+            None => Ok(Step::Settled),
+            Some(planned) => {
+                let secret = fill(name, secret, &planned);
+                let replaced = api.replace(name, &PostParams::default(), &secret).await;
+                written(replaced.map(|_| "rewritten: a CA is due"))
+            }
+        }
+    }
+}
+
+fn read(secret: &Secret) -> Result<Authorities, String> {
     let data = secret
         .data
         .iter()
         .flatten()
         .map(|(key, ByteString(bytes))| (key.clone(), bytes))
         .collect();
-    let found =
-        Authorities::read(&data).map_err(|error| format!("{error}; delete it to get a new one"))?;
-    if found.bundle() != known.bundle() {
-        tls.adopt(found.clone(), now)
-            .map_err(|error| error.to_string())?;
-        authority.changed.notify_one();
-    }
-    match found
-        .plan(now, lifetimes)
-        .map_err(|error| error.to_string())?
-    {
-        None => Ok(Step::Settled),
-        Some(planned) => {
-            let secret = fill(name, secret, &planned);
-            let replaced = api.replace(name, &PostParams::default(), &secret).await;
-            written(replaced.map(|_| "rewritten: a CA is due"))
-        }
-    }
+    Authorities::read(&data).map_err(|error| format!("{error}; delete it to get a new one"))
 }
 
 /// A conflict is somebody else's write of the same.

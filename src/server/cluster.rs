@@ -30,7 +30,6 @@ type Task = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
 pub(super) struct Cluster {
     client: Client,
     name: String,
-    home: String,
     is_wide: bool,
     objects: Arc<Objects>,
     tellings: Option<Receiver<Telling>>,
@@ -58,17 +57,20 @@ impl Cluster {
             }
             return Ok(None);
         };
+        let trust = tls_args.is_secret().then(|| {
+            let secret = format!("{}-ca", args.name);
+            Trust {
+                authority: Authority::new(tls.clone(), client.clone(), &world.home, secret).into(),
+                publication: Arc::default(),
+            }
+        });
         Ok(Some(Self {
             client,
             name: args.name.clone(),
-            home: world.home.clone(),
             is_wide: world.cluster_wide,
             objects: Arc::new(Objects::new(&world.home, world.cluster_wide)),
             tellings: None,
-            trust: tls_args.is_secret().then(|| Trust {
-                authority: Arc::new(Authority::new(tls.clone())),
-                publication: Arc::default(),
-            }),
+            trust,
         }))
     }
 
@@ -110,8 +112,7 @@ impl Cluster {
             publication,
         }) = &self.trust
         {
-            let secret = format!("{}-ca", self.name);
-            let secret = secret::keep(client(), self.home.clone(), secret, authority.clone());
+            let secret = secret::keep(authority.clone());
             let bundle = bundle::keep(
                 client(),
                 self.name.clone(),

@@ -160,6 +160,10 @@ impl Bound {
         let (clock, life) = life();
         // Probes and metrics are answered to the very end.
         let (_never, endless) = super::life::life();
+        if let Some(cluster) = &cluster {
+            // Before anybody can ask: what is not known yet is not fine.
+            cluster.report(&state.health);
+        }
         let webhook = webhook.serve(app(&state), state.clone(), life);
         let admin = admin.serve(admin::app(&state), state.clone(), endless);
         tasks.spawn(WEBHOOK, webhook);
@@ -168,7 +172,6 @@ impl Bound {
             for (name, task) in cluster.tasks() {
                 tasks.spawn(name, task);
             }
-            cluster.report(&state.health);
         }
         tasks.spawn(
             "refresh",

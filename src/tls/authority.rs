@@ -33,7 +33,7 @@ pub(crate) struct Lifetimes {
 
 impl Lifetimes {
     /// How long a CA is trusted before it signs.
-    fn overlap(self) -> Duration {
+    pub(crate) fn overlap(self) -> Duration {
         (self.leaf / 3).min(LONGEST_OVERLAP)
     }
 }

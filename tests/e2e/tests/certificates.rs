@@ -194,7 +194,7 @@ async fn what_nobody_can_heal_is_said() {
     ])
     .await
     .expect("patched");
-    said(&cluster, &format!("Secret {HOME}/{secret}: ca-1:")).await;
+    said(&cluster, &format!("Secret `{secret}`: ca-1:")).await;
     works(&cluster).await;
     let saved: Value = serde_json::from_str(&saved).expect("JSON");
     let repair = json!({"data": saved["data"]}).to_string();

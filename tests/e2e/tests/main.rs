@@ -2,4 +2,5 @@
 
 mod certificates;
 mod fixtures;
+mod rollout;
 mod ways;

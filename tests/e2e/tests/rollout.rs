@@ -1,0 +1,238 @@
+//! Pods are made all the time while everything around them changes: none is lost, none is without its helper.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use outrigger_e2e::{
+    BUSYBOX, Cluster, HOME, NAME, Space, helm, kubectl, pattern, recipe, sidecars, storm, until,
+};
+use serde_json::{Value, json};
+
+/// So short that a CA comes, signs and is gone within two minutes.
+const SHORT: [&str; 4] = [
+    "--set",
+    "tls.caLifetime=90s",
+    "--set",
+    "tls.leafLifetime=15s",
+];
+
+/// The release, with these values on top of its own.
+async fn upgrade(values: &[&str]) {
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/outrigger");
+    let command = [
+        &[
+            "upgrade",
+            NAME,
+            chart,
+            "--namespace",
+            HOME,
+            "--reuse-values",
+            "--wait",
+        ],
+        values,
+    ];
+    helm(&command.concat()).await.expect("an upgrade");
+}
+
+/// Puts the lifetimes back, whatever became of the test.
+struct Lifetimes;
+
+impl Drop for Lifetimes {
+    fn drop(&mut self) {
+        let helm = std::env::var("HELM").expect("HELM");
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/outrigger");
+        let _ = std::process::Command::new(helm)
+            .args([
+                "upgrade",
+                NAME,
+                chart,
+                "--namespace",
+                HOME,
+                "--reuse-values",
+                "--wait",
+            ])
+            .args([
+                "--set",
+                "tls.caLifetime=null",
+                "--set",
+                "tls.leafLifetime=null",
+            ])
+            .output();
+    }
+}
+
+fn deployment() -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "twenty"},
+        "spec": {
+            "replicas": 20,
+            "selector": {"matchLabels": {"app": "twenty"}},
+            "strategy": {"rollingUpdate": {"maxSurge": 5, "maxUnavailable": 5}},
+            "template": {
+                "metadata": {"labels": {"app": "twenty"}, "annotations": {"sidecar.outrigger.dev/sleepy": ""}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 0,
+                    "containers": [{"name": "app", "image": BUSYBOX, "command": ["sleep", "100000"]}],
+                },
+            },
+        },
+    })
+}
+
+/// Creations that the ReplicaSets could not do because of a webhook: what was said, and how often.
+async fn failures(space: &Space) -> BTreeMap<String, i64> {
+    let mut failures = BTreeMap::new();
+    for event in space.list("v1", "Event").await {
+        let message = event["message"].as_str().unwrap_or_default();
+        if event["reason"] == "FailedCreate" && message.contains("webhook") {
+            let count = event["count"].as_i64().unwrap_or(1);
+            *failures.entry(message.to_owned()).or_default() += count;
+        }
+    }
+    failures
+}
+
+/// The number of the oldest CA that is still trusted.
+async fn oldest(cluster: &Cluster) -> u64 {
+    let home = outrigger_e2e::Home::new(cluster);
+    let secret = home.space.get("v1", "Secret", &format!("{NAME}-ca")).await;
+    let secret = secret.unwrap_or_default();
+    let names = secret["data"].as_object().into_iter().flatten();
+    names
+        .filter_map(|(name, _)| name.strip_prefix("ca-")?.strip_suffix(".crt")?.parse().ok())
+        .min()
+        .unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_pod_is_lost_and_none_is_without_its_helper() {
+    let _storm = storm().await;
+    let cluster = Cluster::connect().await;
+    let space = cluster.space("rollout", json!({})).await;
+    space.define(&pattern("sleepy")).await;
+    let _lifetimes = Lifetimes;
+    // A CA with a short life has to be a new one.
+    kubectl(&[
+        "--namespace",
+        HOME,
+        "scale",
+        "deployment",
+        NAME,
+        "--replicas=0",
+    ])
+    .await
+    .expect("scaled");
+    until("the server to be gone", async || {
+        cluster.replicas().await.is_empty().then_some(())
+    })
+    .await;
+    kubectl(&[
+        "--namespace",
+        HOME,
+        "delete",
+        "secret",
+        &format!("{NAME}-ca"),
+    ])
+    .await
+    .expect("deleted");
+    upgrade(&SHORT).await;
+    kubectl(&[
+        "--namespace",
+        HOME,
+        "scale",
+        "deployment",
+        NAME,
+        "--replicas=2",
+    ])
+    .await
+    .expect("scaled");
+    until("two replicas", async || {
+        (cluster.replicas().await.len() == 2).then_some(())
+    })
+    .await;
+    let first = oldest(&cluster).await;
+
+    space.create(&deployment()).await.expect("a Deployment");
+    let over = Arc::new(AtomicBool::new(false));
+    let rolling = tokio::spawn(roll(over.clone()));
+
+    // The server rolls again and again, until another CA has taken the first one's place.
+    let mut versions = 0;
+    while oldest(&cluster).await == first {
+        versions += 1;
+        let version = format!("podAnnotations.version={versions}");
+        upgrade(&["--set-string", &version]).await;
+    }
+    assert_eq!(
+        failures(&space).await,
+        BTreeMap::new(),
+        "after {versions} upgrades"
+    );
+
+    // From here on a call can be cut off in the middle; the ReplicaSet tries again.
+    recipe(&["restart", "kube-apiserver"])
+        .await
+        .expect("restarted");
+    kill_one().await;
+    until("two replicas", async || {
+        (cluster.replicas().await.len() == 2).then_some(())
+    })
+    .await;
+    over.store(true, Ordering::Relaxed);
+    let rolls = rolling.await.expect("no panic");
+
+    let pods = until("twenty Pods of the last roll", async || {
+        let pods = space.list("v1", "Pod").await;
+        let live = pods
+            .iter()
+            .filter(|pod| outrigger_e2e::is_ready(pod))
+            .count();
+        (pods.len() == 20 && live == 20).then_some(pods)
+    })
+    .await;
+    for pod in &pods {
+        assert_eq!(sidecars(pod), ["sleepy"]);
+    }
+    let after = failures(&space).await;
+    println!(
+        "{rolls} rolls of 20 Pods, {versions} upgrades; after kill -9 and a restart of the API server: {after:?}"
+    );
+}
+
+/// Makes twenty new Pods again and again, and looks at each.
+async fn roll(over: Arc<AtomicBool>) -> usize {
+    let mut rolls = 0;
+    while !over.load(Ordering::Relaxed) {
+        let rollout = |command: &'static [&'static str]| async move {
+            kubectl(&[&["--namespace", "rollout", "rollout"], command].concat()).await
+        };
+        // The API server may be away for a moment.
+        if rollout(&["restart", "deployment/twenty"]).await.is_ok()
+            && rollout(&["status", "deployment/twenty", "--timeout=120s"])
+                .await
+                .is_ok()
+        {
+            rolls += 1;
+        }
+        let pods = kubectl(&["--namespace", "rollout", "get", "pods", "-o", "json"]).await;
+        let pods: Value = serde_json::from_str(&pods.unwrap_or_default()).unwrap_or_default();
+        for pod in pods["items"].as_array().into_iter().flatten() {
+            assert_eq!(sidecars(pod), ["sleepy"], "{pod:#}");
+        }
+    }
+    rolls
+}
+
+/// Ends one server as nothing ought to end.
+async fn kill_one() {
+    let found =
+        outrigger_e2e::run_with("pgrep", &["-f", "^/outrigger serve --cluster"], None).await;
+    let found = found.expect("servers on this machine").stdout;
+    let pid = found.lines().next().expect("a server");
+    outrigger_e2e::run_with("kill", &["-9", pid], None)
+        .await
+        .expect("killed");
+}
