@@ -1,6 +1,6 @@
 # What people run and what CI runs. `make ci` is all of it.
 
-.PHONY: test lint engines fuzz generate bench ci
+.PHONY: test lint engines fuzz chart e2e cluster generate bench ci
 
 # The everyday tests: only Rust is needed.
 test:
@@ -8,8 +8,8 @@ test:
 
 # Formatting, clippy, docs, licences, and that generated files are fresh.
 lint: target/tools/bin/cargo-deny
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	target/tools/bin/cargo-deny --locked check licenses bans sources
 	docs/generate --check
@@ -22,15 +22,30 @@ engines:
 fuzz:
 	tests/fuzz/run
 
-# Writes the generated pages anew.
+# The chart: lint, schema, renders, alerts that fire, manifests and README fresh. Builds helm on first use.
+chart:
+	tests/chart/run
+
+# All of it on a real cluster, and the fixtures on the oldest and the newest API server. Builds Kubernetes on first use; needs root.
+e2e:
+	tests/e2e/run
+	tests/e2e/versions
+
+# A real cluster with Outrigger and examples/shop.yaml on it, to look around.
+cluster:
+	tests/e2e/demo
+
+# Writes the generated files anew.
 generate:
 	docs/generate
+	tests/chart/readme
+	tests/chart/manifests
 
 # `inject` beside parsing the same Pod; the table of ratios comes last.
 bench:
 	cargo bench --locked --bench inject
 
-ci: lint test engines fuzz
+ci: lint test engines fuzz chart e2e
 
 target/tools/bin/cargo-deny:
 	cargo install --locked --quiet --root target/tools --version 0.20.2 cargo-deny

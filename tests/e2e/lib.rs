@@ -106,17 +106,25 @@ impl Cluster {
         }
     }
 
+    /// The server's Pods, those on their way out, too.
+    pub async fn server_pods(&self) -> Vec<Value> {
+        let selector = ListParams::default().labels("app.kubernetes.io/name=outrigger");
+        let pods = self.api("v1", "Pod", HOME).list(&selector).await;
+        pods.expect("Pods").items.iter().map(value).collect()
+    }
+
+    /// Waits until no server runs any more: one that is on its way out still heals what is taken away.
+    pub async fn server_gone(&self) {
+        until("the server to be gone", async || {
+            self.server_pods().await.is_empty().then_some(())
+        })
+        .await;
+    }
+
     /// The server's Pods that are ready and not on their way out.
     pub async fn replicas(&self) -> Vec<Value> {
-        let selector = ListParams::default().labels("app.kubernetes.io/name=outrigger");
-        let pods = self
-            .api("v1", "Pod", HOME)
-            .list(&selector)
-            .await
-            .expect("Pods");
-        pods.items
-            .iter()
-            .map(value)
+        let pods = self.server_pods().await;
+        pods.into_iter()
             .filter(|pod| is_ready(pod) && pod["metadata"]["deletionTimestamp"].is_null())
             .collect()
     }

@@ -94,6 +94,7 @@ async fn five_replicas_that_start_at_once_have_one_ca() {
     let _storm = storm().await;
     let cluster = Cluster::connect().await;
     scale(0).await;
+    cluster.server_gone().await;
     kubectl(&[
         "--namespace",
         HOME,

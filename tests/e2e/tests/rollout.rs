@@ -125,10 +125,7 @@ async fn no_pod_is_lost_and_none_is_without_its_helper() {
     ])
     .await
     .expect("scaled");
-    until("the server to be gone", async || {
-        cluster.replicas().await.is_empty().then_some(())
-    })
-    .await;
+    cluster.server_gone().await;
     kubectl(&[
         "--namespace",
         HOME,
