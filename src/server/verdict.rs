@@ -1,6 +1,6 @@
 //! The one place where what `inject` found becomes a response, metrics and a log line.
 //!
-//! A sentence goes to whoever sent the Pod, and nowhere else: it may quote a value. Metrics and logs get codes and names.
+//! A sentence goes to whoever sent the Pod, and into the Events of its owner: it may quote a value. Metrics and logs get codes and names.
 
 use std::borrow::Cow;
 use std::fmt::Write;
