@@ -3,5 +3,6 @@
 pub(crate) mod mapping;
 pub mod names;
 pub(crate) mod namespace;
+pub(crate) mod owner;
 pub mod pod;
 pub mod quantity;

@@ -22,7 +22,7 @@ use super::sentence;
 use crate::hash;
 use crate::inject::{Decision, Reason, Verdict};
 use crate::keys;
-use crate::kubernetes::pod::Owner;
+use crate::kubernetes::owner::Owner;
 use crate::text::excerpt;
 
 /// Events that wait to be sent.

@@ -17,7 +17,8 @@ use crate::catalog::Namespace;
 use crate::entries::Entry;
 use crate::inject::{self, Context, Decision};
 use crate::kubernetes::mapping::Mapping;
-use crate::kubernetes::pod::{Owner, Parts, Pod};
+use crate::kubernetes::owner::Owner;
+use crate::kubernetes::pod::{Parts, Pod};
 use crate::text::excerpt;
 
 /// More warnings than these are counted, not shown: the API server cuts all of a request's at 4 096 characters together.

@@ -1,5 +1,6 @@
 //! What the tests share: the cluster that `KUBECONFIG` names, namespaces of their own, and the commands that users type.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -287,6 +288,32 @@ impl Space {
         let condition = &judged["status"]["conditions"][0];
         assert_eq!(condition["status"], "True", "{condition}");
         self.cluster.settled().await;
+    }
+}
+
+impl Space {
+    /// Asks for a helper by server dry-run, again and again, while something else goes on: what came of that, and each answer that was
+    /// not a Pod with its helper.
+    pub async fn while_pods_ask<T>(&self, work: impl Future<Output = T>) -> (T, Vec<String>) {
+        let asks = pod("asks", json!({"adapter.outrigger.dev/redis-metrics": ""}));
+        let over = Cell::new(false);
+        let work = async {
+            let outcome = work.await;
+            over.set(true);
+            outcome
+        };
+        let ask = async {
+            let mut complaints = Vec::new();
+            while !over.get() {
+                match self.dry_run(&asks).await {
+                    Ok(pod) if sidecars(&pod) == ["redis-metrics"] => {}
+                    Ok(_) => complaints.push("a Pod without its helper".to_owned()),
+                    Err(error) => complaints.push(error),
+                }
+            }
+            complaints
+        };
+        tokio::join!(work, ask)
     }
 }
 

@@ -1,6 +1,14 @@
 //! The server on a real cluster: installed by its chart, called by a real API server, with Pods that really run.
 
+mod advice;
 mod certificates;
+mod chart;
+mod copies;
+mod entries;
+mod files;
 mod fixtures;
+mod interpose;
+mod outage;
 mod rollout;
 mod ways;
+mod workloads;
