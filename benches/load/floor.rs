@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::io::Write;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -24,13 +24,16 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::client::SERVER_NAME;
 
-/// A JSON patch of 1 KiB, as an AdmissionReview carries it.
-static PATCH: LazyLock<String> = LazyLock::new(|| {
+/// The JSON patch of every answer, as an AdmissionReview carries it.
+static PATCH: OnceLock<String> = OnceLock::new();
+
+/// A JSON patch of 1 KiB.
+fn filling() -> String {
     let head = r#"[{"op":"add","path":"/metadata/annotations/floor","value":""#;
     let tail = r#""}]"#;
     let filling = "x".repeat(1024 - head.len() - tail.len());
-    BASE64_STANDARD.encode(format!("{head}{filling}{tail}"))
-});
+    format!("{head}{filling}{tail}")
+}
 
 /// The review as far as the floor reads it: serde checks and skips the other fields.
 #[derive(Deserialize)]
@@ -45,7 +48,8 @@ struct Asked<'a> {
 }
 
 /// Serves on a port of the system's choice until it is killed; says its address on a line of stdout, then its certificate.
-pub(crate) fn serve() -> anyhow::Result<()> {
+pub(crate) fn serve(patch: Option<String>) -> anyhow::Result<()> {
+    PATCH.get_or_init(|| BASE64_STANDARD.encode(patch.unwrap_or_else(filling)));
     let certified = rcgen::generate_simple_self_signed([SERVER_NAME.to_owned()])?;
     let acceptor = TlsAcceptor::from(Arc::new(tls(&certified)?));
     // The default number of workers, as the webhook has it: one for each core that it may use.
@@ -106,7 +110,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 }
 
 fn allowed(uid: &str) -> String {
-    let patch = PATCH.as_str();
+    let patch = PATCH.get().map(String::as_str).unwrap_or_default();
     format!(
         r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{{"uid":"{uid}","allowed":true,"patchType":"JSONPatch","patch":"{patch}"}}}}"#
     )
