@@ -109,11 +109,11 @@ fn wants() -> String {
     )
 }
 
-/// A workload whose template, or which itself, has an annotation of ours.
+/// A workload whose template, or which itself, or whose Jobs, have an annotation of ours.
 fn mentions() -> String {
     let ours = ours("");
     format!(
-        "[object, has(object.spec.jobTemplate) ? object.spec.jobTemplate.spec.template : object.spec.template]\
+        "(has(object.spec.jobTemplate) ? [object, object.spec.jobTemplate, object.spec.jobTemplate.spec.template] : [object, object.spec.template])\
          .exists(o, has(o.metadata) && has(o.metadata.annotations) && o.metadata.annotations.exists(k, {ours}))"
     )
 }

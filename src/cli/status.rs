@@ -142,13 +142,15 @@ async fn pods(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<Dy
         }
         None => Api::all_with(client.clone(), &resource),
     };
-    // What is over has nothing to miss.
+    // What is over, or about to be, has nothing to miss.
     let live = ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed");
-    Ok(api
+    let mut pods = api
         .list(&live)
         .await
         .context("Pods cannot be listed")?
-        .items)
+        .items;
+    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+    Ok(pods)
 }
 
 /// What is wrong with the installation itself.

@@ -209,7 +209,7 @@ pub(crate) fn unnamed<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = (&'d Ins
         let Takeover { origin, listen, .. } = added.takeover.as_ref().filter(|takeover| takeover.origin.name.is_none())?;
         let instance = &added.instance;
         let sentence = format!(
-            "`{instance}` listens on {listen} before the app's port {}, which has no name to take over: point the Service's targetPort at {listen}",
+            "point the Service's targetPort at {listen}: `{instance}` listens there before port {}, which has no name",
             origin.port
         );
         Some((instance, sentence))

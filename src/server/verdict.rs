@@ -122,6 +122,7 @@ fn odd<'a>(request: &'a Request<'_, &RawValue>, context: &Context<'_>) -> Verdic
         Err(error) => Verdict {
             outcome: Outcome::Denied,
             response: Response::denied(uid, excerpt(&error.to_string(), MAX_DENIAL)),
+            name: request.name.to_string(),
             ..Verdict::ignored(uid)
         },
     }

@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kube::api::ListParams;
 use outrigger_e2e::{
-    Cluster, HOME, Home, NAME, helm, kubectl, outrigger, pattern, pod, run_with, sidecars, storm,
-    until, value,
+    Cluster, HOME, Home, NAME, Space, helm, kubectl, outrigger, pattern, pod, run_with, sidecars,
+    storm, until, value,
 };
 use serde_json::{Value, json};
 
@@ -133,6 +133,17 @@ pub(crate) async fn two(cluster: &Cluster) -> Vec<Value> {
     .await
 }
 
+/// Creates a Pod that asks, as soon as somebody can be asked: a ready server is one of the Service's endpoints a moment later.
+async fn reached(space: &Space, pod: &Value) -> Value {
+    until("a server that can be reached", async || {
+        let created = space.create(pod).await;
+        let unreachable = |refused: &String| refused.contains("connection refused");
+        (!created.as_ref().is_err_and(unreachable)).then_some(created)
+    })
+    .await
+    .expect("a Pod")
+}
+
 /// What a needless restart or write would change.
 async fn generations(cluster: &Cluster) -> Vec<Value> {
     let deployments = cluster.api("apps/v1", "Deployment", HOME);
@@ -205,10 +216,7 @@ async fn helm_tests_what_it_installed() {
         .await
         .expect("scaled");
     let cluster = Cluster::connect().await;
-    until("no server", async || {
-        cluster.replicas().await.is_empty().then_some(())
-    })
-    .await;
+    cluster.server_gone().await;
     for program in ["helm", "helm3"] {
         let said = Helm::new(program).run(&["test", NAME]).await;
         let said = said.expect_err("a failure");
@@ -382,8 +390,8 @@ async fn an_uninstall_leaves_what_is_yours() {
     kubectl(&[&["--namespace", HOME, "--timeout=2m"], &status[..]].concat())
         .await
         .expect("ready");
-    let created = space.create(&asks("by-manifests")).await;
-    assert_eq!(sidecars(&created.expect("a Pod")), ["kept"]);
+    let created = reached(&space, &asks("by-manifests")).await;
+    assert_eq!(sidecars(&created), ["kept"]);
     assert_eq!(configuration(&cluster, "cluster").await, None);
     take_away().await;
     left().await;
@@ -391,8 +399,8 @@ async fn an_uninstall_leaves_what_is_yours() {
     // The definitions were a release's before.
     helm.install(WIDE).await;
     trusted(&cluster, &ENTRIES).await;
-    let created = space.create(&asks("back")).await;
-    assert_eq!(sidecars(&created.expect("a Pod")), ["kept"]);
+    let created = reached(&space, &asks("back")).await;
+    assert_eq!(sidecars(&created), ["kept"]);
 }
 
 #[tokio::test]

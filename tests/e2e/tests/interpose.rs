@@ -188,8 +188,7 @@ async fn a_port_without_a_name_stays_as_it_is_and_the_author_is_told_where_to_po
     assert_eq!(ports(&ready, "app"), [(None, 8080)]);
     assert_eq!(marks(&get(&space, "helper").await), ["guard"]);
     assert_eq!(marks(&get(&space, "app").await), [] as [&str; 0]);
-    assert!(said.contains("Warning: outrigger: `guard`"), "{said}");
-    let advice = "point the Service's targetPort at 17000";
+    let advice = "Warning: outrigger: point the Service's targetPort at 17000: `guard` listens there before port 8080, which has no name\n";
     assert!(said.contains(advice), "{said}");
 }
 

@@ -11,7 +11,7 @@ const SHOP: &str = "examples/shop.yaml";
 /// What `inject` says on stderr while it works on the example.
 const TALK: &str = "\
 Deployment shop: injected https (asked): annotation `sidecar.outrigger.dev/https` asks for it
-warning: Deployment shop: `https` listens on 8443 before the app's port 8080, which has no name to take over: point the Service's targetPort at 8443
+warning: Deployment shop: point the Service's targetPort at 8443: `https` listens there before port 8080, which has no name
 Deployment shop: injected redis-metrics (asked): annotation `adapter.outrigger.dev/redis-metrics` asks for it
 Deployment shop: injected redis-shard (asked): annotation `ambassador.outrigger.dev/redis-shard` asks for it
 ";
@@ -137,7 +137,7 @@ fn explain_says_what_was_done_for_each() {
   redis-shard    ambassador  pod   injected  asked
 
   https: annotation `sidecar.outrigger.dev/https` asks for it
-    warning: `https` listens on 8443 before the app's port 8080, which has no name to take over: point the Service's targetPort at 8443
+    warning: point the Service's targetPort at 8443: `https` listens there before port 8080, which has no name
     pattern: built-in
     parameters:
       secretName      shop-tls  (pod)

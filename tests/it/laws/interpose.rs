@@ -227,7 +227,7 @@ fn without_a_name_nothing_is_renamed_and_a_warning_says_where_to_point() {
     assert_eq!(
         warnings,
         [
-            "`https` listens on 8443 before the app's port 8080, which has no name to take over: point the Service's targetPort at 8443"
+            "point the Service's targetPort at 8443: `https` listens there before port 8080, which has no name"
         ]
     );
     lawful(&pod, &after);
@@ -241,7 +241,7 @@ fn one_without_a_name_warns() {
     assert_eq!(
         world().inject(&pod).warnings().collect::<Vec<_>>(),
         [
-            "`cache` listens on 8081 before the app's port 8080, which has no name to take over: point the Service's targetPort at 8081"
+            "point the Service's targetPort at 8081: `cache` listens there before port 8080, which has no name"
         ]
     );
 }
