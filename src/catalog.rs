@@ -1,5 +1,7 @@
 //! Everything that is known besides the Pod: patterns by their three places, bindings, and how they are found.
 
+pub(crate) mod fit;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};

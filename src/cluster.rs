@@ -22,6 +22,7 @@ pub(crate) mod conditions;
 pub(crate) mod events;
 pub(crate) mod lookup;
 pub(crate) mod objects;
+pub(crate) mod report;
 pub(crate) mod secret;
 pub(crate) mod survey;
 pub(crate) mod watch;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::output::{Ending, Printer};
 use crate::binding::Binding;
+use crate::catalog::fit::Misfit;
 use crate::catalog::{Catalog, Place};
 use crate::keys;
 use crate::manifest::{self, Complaint, Object};
@@ -158,44 +159,13 @@ impl Lint {
                 return;
             }
         };
-        let Some(pattern) = self.catalog.find(&binding.spec.pattern, &namespace) else {
-            let known = self.catalog.patterns(&namespace);
-            let near = suggestion(
-                &binding.spec.pattern,
-                known.iter().map(|pattern| pattern.name.as_str()),
-            );
-            let fault = Fault {
-                path: "spec.pattern".to_owned(),
-                message: format!("there is no pattern `{}` here{near}", binding.spec.pattern),
-            };
-            self.warnings.push(complaint(object, &fault));
-            return;
-        };
-        let mut params = binding.spec.params.clone();
-        params.retain(|name, _| !["into", "override"].contains(&name.as_str()));
-        if let Err(sentence) = pattern.schema.check_some(&params) {
-            let fault = Fault {
-                path: "spec.params".to_owned(),
-                message: sentence,
-            };
-            self.errors.push(complaint(object, &fault));
-        }
-        for name in &binding.spec.pod_may_set {
-            if !pattern
-                .schema
-                .names()
-                .chain(["into", "override"])
-                .any(|known| known == name)
-            {
-                let near = suggestion(name, pattern.schema.names());
-                let message = format!("`{name}` is not a parameter of `{}`{near}", pattern.name);
-                self.errors.push(complaint(
-                    object,
-                    &Fault {
-                        path: "spec.podMaySet".to_owned(),
-                        message,
-                    },
-                ));
+        match self.catalog.misfit(&binding) {
+            None => {}
+            // It may be in another file, or in the cluster.
+            Some(Misfit::NoPattern(fault)) => self.warnings.push(complaint(object, &fault)),
+            Some(Misfit::Parameters(faults)) => {
+                let complaints = faults.iter().map(|fault| complaint(object, fault));
+                self.errors.extend(complaints);
             }
         }
     }

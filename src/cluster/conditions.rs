@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::sleep;
 
-use super::objects::{Objects, Report};
+use super::objects::Objects;
+use super::report::Report;
 use super::resource;
 use crate::keys;
 
@@ -57,9 +58,7 @@ fn status(report: &Report, now: SystemTime) -> Value {
         namespace,
         name,
         generation,
-        is_ready,
-        reason,
-        message,
+        finding,
         since,
     } = report;
     let now = OffsetDateTime::from(now)
@@ -74,9 +73,9 @@ fn status(report: &Report, now: SystemTime) -> Value {
             "observedGeneration": generation,
             "conditions": [{
                 "type": "Ready",
-                "status": if *is_ready { "True" } else { "False" },
-                "reason": reason,
-                "message": message,
+                "status": finding.status(),
+                "reason": finding.reason,
+                "message": finding.message,
                 "observedGeneration": generation,
                 "lastTransitionTime": since.clone().or(now),
             }],

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use kube::api::{DynamicObject, ObjectMeta};
-use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::Standing;
-use crate::catalog::Namespace;
+use super::report::{Finding, Report, Said};
+use crate::binding::Binding;
+use crate::catalog::fit::Misfit;
+use crate::catalog::{Catalog, Namespace};
 use crate::keys;
 use crate::pattern::Fault;
 use crate::text::excerpt;
@@ -47,31 +49,42 @@ type Key = (Kind, String, String);
 #[derive(Debug, Default)]
 struct Kept {
     item: Option<Item>,
+    /// Why it does not load.
     fault: Option<String>,
+    /// Why it does nothing, or not what it says, although it loads.
+    misfit: Option<(&'static str, String)>,
     generation: i64,
+    /// What its status says.
+    said: Said,
     /// What we last said of it, and of which generation, so that two versions of us do not argue for ever.
     reported: Option<(i64, String)>,
 }
 
-/// What an object's `Ready` condition should say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Report {
-    pub(crate) kind: Kind,
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) generation: i64,
-    pub(crate) is_ready: bool,
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
-    /// When the condition last changed its status, where it does not change it now.
-    pub(crate) since: Option<String>,
+impl Kept {
+    /// What is wrong with it.
+    fn amiss(&self) -> Option<&str> {
+        let misfit = self.misfit.as_ref().map(|(_, sentence)| sentence);
+        self.fault.as_ref().or(misfit).map(String::as_str)
+    }
+
+    fn finding(&self, kind: Kind) -> Finding {
+        let (is_ready, reason, message) = match (&self.fault, &self.misfit) {
+            (Some(fault), _) => (false, "Invalid", fault.clone()),
+            (None, Some((reason, sentence))) => (false, *reason, sentence.clone()),
+            (None, None) => (true, "Valid", format!("the {} is in use", noun(kind))),
+        };
+        Finding {
+            is_ready,
+            reason,
+            message,
+        }
+    }
 }
 
 /// Everything that is watched.
 #[derive(Debug)]
 pub(crate) struct Objects {
     home: String,
-    cluster_wide: bool,
     inner: Mutex<Inner>,
     /// The world may have to be made anew: see [`Self::take_changed`].
     pub(crate) changed: Notify,
@@ -91,10 +104,9 @@ struct Inner {
 }
 
 impl Objects {
-    pub(crate) fn new(home: &str, cluster_wide: bool) -> Self {
+    pub(crate) fn new(home: &str) -> Self {
         Self {
             home: home.to_owned(),
-            cluster_wide,
             inner: Mutex::default(),
             changed: Notify::new(),
             reported: Notify::new(),
@@ -140,10 +152,36 @@ impl Objects {
             Ok(item) => (kept.item, kept.fault) = (Some(item), None),
             Err(faults) => kept.fault = Some(message(&faults, kept.item.is_some())),
         }
-        let report = self.report(kept, &key, object, &value);
-        inner.reports.extend(report);
+        kept.said = Said::by(&value);
         drop(inner);
         self.change();
+    }
+
+    /// Holds the objects against the world that was made of all of them, and reports what they do not say themselves yet. Not while
+    /// one is missing, or has come since: the next world is another.
+    pub(crate) fn judge(&self, catalog: &Catalog) {
+        let mut inner = self.inner();
+        let Inner {
+            kept,
+            listed,
+            reports,
+            is_changed,
+            ..
+        } = &mut *inner;
+        if *is_changed || listed.len() < Kind::ALL.len() {
+            return;
+        }
+        let objects = kept
+            .iter_mut()
+            .filter(|((kind, ..), _)| *kind != Kind::Namespace);
+        for (key, kept) in objects {
+            kept.misfit = match &kept.item {
+                Some(Item::Binding(binding)) => misfit(binding, catalog),
+                _ => None,
+            };
+            reports.extend(report(key, kept));
+        }
+        drop(inner);
         self.reported.notify_one();
     }
 
@@ -206,7 +244,7 @@ impl Objects {
             .kept
             .iter()
             .filter_map(|((kind, namespace, name), kept)| {
-                let fault = kept.fault.as_deref()?;
+                let fault = kept.amiss()?;
                 Some(format!("{} {namespace}/{name}: {fault}", kind.name()))
             })
             .collect()
@@ -216,7 +254,7 @@ impl Objects {
     pub(crate) fn count(&self, kind: Kind) -> (usize, usize) {
         let inner = self.inner();
         let of_kind = || inner.kept.iter().filter(|((other, ..), _)| *other == kind);
-        let broken = of_kind().filter(|(_, kept)| kept.fault.is_some()).count();
+        let broken = of_kind().filter(|(_, kept)| kept.amiss().is_some()).count();
         (of_kind().count() - broken, broken)
     }
 
@@ -262,57 +300,42 @@ impl Objects {
         self.inner().reports.push(report);
     }
 
-    /// What the object should be told, unless its status says so, or we have said so before.
-    fn report(
-        &self,
-        kept: &mut Kept,
-        (kind, namespace, name): &Key,
-        object: &DynamicObject,
-        value: &Value,
-    ) -> Option<Report> {
-        let generation = object.metadata.generation.unwrap_or_default();
-        let idle = *kind == Kind::Binding && *namespace == self.home && !self.cluster_wide;
-        let (is_ready, reason, message) = match &kept.fault {
-            Some(fault) => (false, "Invalid", fault.clone()),
-            None if idle => (
-                false,
-                "NotClusterWide",
-                "bindings of this namespace do nothing: the server runs without `--cluster-wide`"
-                    .to_owned(),
-            ),
-            None => (true, "Valid", format!("the {} is in use", noun(*kind))),
-        };
-        let said = (generation, message.clone());
-        let condition = ready_condition(value);
-        let text = |field: &str| condition.and_then(|condition| condition.get(field)?.as_str());
-        let status = if is_ready { "True" } else { "False" };
-        let same_status = text("status") == Some(status);
-        let is_said = same_status
-            && text("message") == Some(&message)
-            && text("reason") == Some(reason)
-            && condition.and_then(|condition| condition.get("observedGeneration")?.as_i64())
-                == Some(generation);
-        if is_said || kept.reported.as_ref() == Some(&said) {
-            return None;
-        }
-        kept.reported = Some(said);
-        Some(Report {
-            kind: *kind,
-            namespace: namespace.clone(),
-            name: name.clone(),
-            generation,
-            is_ready,
-            reason,
-            message,
-            since: same_status
-                .then(|| text("lastTransitionTime").map(str::to_owned))
-                .flatten(),
-        })
-    }
-
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why a binding that loads is not to be relied on.
+fn misfit(binding: &Binding, catalog: &Catalog) -> Option<(&'static str, String)> {
+    if binding.namespace == catalog.home && !catalog.cluster_wide {
+        let sentence =
+            "bindings of this namespace do nothing: the server runs without `--cluster-wide`";
+        return Some(("NotClusterWide", sentence.to_owned()));
+    }
+    let misfit = catalog.misfit(binding)?;
+    let reason = match misfit {
+        Misfit::NoPattern(_) => "PatternNotFound",
+        Misfit::Parameters(_) => "InvalidParameters",
+    };
+    Some((reason, message(misfit.faults(), false)))
+}
+
+/// What the object should be told, unless its status says so, or we have said so before.
+fn report((kind, namespace, name): &Key, kept: &mut Kept) -> Option<Report> {
+    let finding = kept.finding(*kind);
+    let now = (kept.generation, finding.message.clone());
+    if kept.said.says(&finding, kept.generation) || kept.reported.as_ref() == Some(&now) {
+        return None;
+    }
+    kept.reported = Some(now);
+    Some(Report {
+        kind: *kind,
+        namespace: namespace.clone(),
+        name: name.clone(),
+        generation: kept.generation,
+        since: kept.said.since(&finding),
+        finding,
+    })
 }
 
 fn key(kind: Kind, metadata: &ObjectMeta) -> Key {
@@ -329,15 +352,6 @@ fn noun(kind: Kind) -> &'static str {
         Kind::Pattern => "pattern",
         Kind::Binding => "binding",
     }
-}
-
-fn ready_condition(object: &Value) -> Option<&Value> {
-    object
-        .get("status")?
-        .get("conditions")?
-        .as_array()?
-        .iter()
-        .find(|condition| condition.get("type").and_then(Value::as_str) == Some("Ready"))
 }
 
 /// All faults, and what is done about them.
@@ -358,7 +372,7 @@ fn message(faults: &[Fault], has_good: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn pattern(generation: i64, image: &str, status: &Value) -> DynamicObject {
         serde_json::from_value(json!({
@@ -371,6 +385,30 @@ mod tests {
         .unwrap()
     }
 
+    /// Holds them against a world that has nothing else in it; what is to be reported.
+    fn judged(objects: &Objects) -> Vec<Report> {
+        let mut catalog = Catalog::default();
+        for item in objects.items() {
+            match item {
+                Item::Pattern(pattern) => catalog.add_pattern(pattern),
+                Item::Binding(binding) => catalog.add_binding(binding),
+                Item::Namespace(_) => {}
+            }
+        }
+        objects.take_changed();
+        objects.judge(&catalog);
+        objects.take_reports()
+    }
+
+    /// Every kind listed, and nothing there yet.
+    fn nothing() -> Objects {
+        let objects = Objects::new("outrigger-system");
+        for kind in Kind::ALL {
+            objects.listed(kind, &BTreeSet::new());
+        }
+        objects
+    }
+
     fn images(objects: &Objects) -> Vec<String> {
         let image = |item: Item| match item {
             Item::Pattern(pattern) => pattern.spec.containers[0]["image"].to_string(),
@@ -381,24 +419,30 @@ mod tests {
 
     #[test]
     fn a_broken_object_leaves_the_last_good_one() {
-        let objects = Objects::new("outrigger-system", true);
+        let objects = nothing();
         objects.put(Kind::Pattern, &pattern(1, "a:1", &Value::Null));
+        let mut reports = judged(&objects);
         objects.put(Kind::Pattern, &pattern(2, "{{ nothing }}", &Value::Null));
         assert_eq!(images(&objects), ["\"a:1\""]);
-        let reports = objects.take_reports();
+        reports.extend(judged(&objects));
         assert_eq!(
             reports
                 .iter()
-                .map(|report| (report.generation, report.is_ready, report.reason))
+                .map(|report| (
+                    report.generation,
+                    report.finding.is_ready,
+                    report.finding.reason
+                ))
                 .collect::<Vec<_>>(),
             [(1, true, "Valid"), (2, false, "Invalid")]
         );
         assert!(
             reports[1]
+                .finding
                 .message
                 .ends_with("; what it said before stays in use"),
             "{}",
-            reports[1].message
+            reports[1].finding.message
         );
         assert_eq!(objects.count(Kind::Pattern), (0, 1));
         objects.listed(Kind::Pattern, &BTreeSet::new());
@@ -407,26 +451,72 @@ mod tests {
 
     #[test]
     fn nothing_is_said_twice() {
-        let objects = Objects::new("outrigger-system", true);
+        let objects = nothing();
         objects.put(Kind::Pattern, &pattern(1, "a:1", &Value::Null));
-        let report = objects.take_reports().remove(0);
+        let report = judged(&objects).remove(0);
         let said = |message: &str| {
             json!({"conditions": [{
                 "type": "Ready", "status": "True", "reason": "Valid", "message": message, "observedGeneration": 1,
             }]})
         };
-        objects.put(Kind::Pattern, &pattern(1, "a:1", &said(&report.message)));
-        assert_eq!(objects.take_reports(), []);
+        objects.put(
+            Kind::Pattern,
+            &pattern(1, "a:1", &said(&report.finding.message)),
+        );
+        assert_eq!(judged(&objects), []);
         // Another version of us has other words: it may have the last one.
         objects.put(Kind::Pattern, &pattern(1, "a:1", &said("fine")));
-        assert_eq!(objects.take_reports(), []);
+        assert_eq!(judged(&objects), []);
         objects.put(Kind::Pattern, &pattern(2, "a:1", &said("fine")));
-        assert_eq!(objects.take_reports().len(), 1);
+        assert_eq!(judged(&objects).len(), 1);
+    }
+
+    #[test]
+    fn a_binding_waits_for_its_pattern_and_nobody_is_judged_too_early() {
+        let objects = Objects::new("outrigger-system");
+        let binding = serde_json::from_value(json!({
+            "apiVersion": "outrigger.dev/v1alpha1",
+            "kind": "PatternBinding",
+            "metadata": {"name": "b", "namespace": "shop", "generation": 1},
+            "spec": {"pattern": "p", "enforcement": "Required", "podMaySet": ["size"]},
+        }))
+        .unwrap();
+        objects.put(Kind::Binding, &binding);
+        assert_eq!(judged(&objects), []);
+        for (kind, name) in [
+            (Kind::Namespace, None),
+            (Kind::Pattern, None),
+            (Kind::Binding, Some("b")),
+        ] {
+            let names = name.map(|name| ("shop".to_owned(), name.to_owned()));
+            objects.listed(kind, &names.into_iter().collect());
+        }
+        objects.judge(&Catalog::default());
+        assert_eq!(objects.take_reports(), [], "something came since");
+        let missing = judged(&objects).remove(0).finding;
+        assert_eq!(
+            (missing.reason, &*missing.message),
+            (
+                "PatternNotFound",
+                "`spec.pattern`: there is no pattern `p` here"
+            )
+        );
+        assert_eq!(objects.count(Kind::Binding), (0, 1));
+        objects.put(Kind::Pattern, &pattern(1, "a:1", &Value::Null));
+        let [told, other] = judged(&objects).try_into().unwrap();
+        assert_eq!((other.kind, told.kind), (Kind::Binding, Kind::Pattern));
+        assert_eq!(
+            (other.finding.reason, &*other.finding.message),
+            (
+                "InvalidParameters",
+                "`spec.podMaySet`: `size` is not a parameter of `p`"
+            )
+        );
     }
 
     #[test]
     fn requests_wait_for_every_list() {
-        let objects = Objects::new("outrigger-system", true);
+        let objects = Objects::new("outrigger-system");
         objects.listed(Kind::Namespace, &BTreeSet::new());
         objects.trouble(Kind::Pattern, Some("not found".to_owned()));
         let Standing { failure, notes } = objects.standing();

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Namespace as Full;
-use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams, PartialObjectMeta};
+use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 
 use super::objects::{Kind, Objects};
@@ -179,7 +179,7 @@ impl Configured {
     }
 }
 
-/// Everything that decides, as it is now. Objects that do not load are in the second part, a sentence each.
+/// Everything that decides, as it is now. What is wrong with an object is in the second part, a sentence each.
 pub(crate) async fn world(
     client: &Client,
     installation: &Installation,
@@ -187,28 +187,36 @@ pub(crate) async fn world(
 ) -> anyhow::Result<(World, Vec<String>)> {
     let Installation { home, .. } = installation;
     let cluster_wide = installation.is_cluster_wide();
-    let objects = Objects::new(home, cluster_wide);
+    let objects = Objects::new(home);
     let namespaces = Api::<PartialObjectMeta<Full>>::all(client.clone())
         .list(&ListParams::default())
         .await
         .context("Namespaces cannot be listed")?;
+    let mut names = BTreeSet::new();
     for namespace in namespaces {
+        names.insert((String::new(), namespace.name_any()));
         objects.put_namespace(namespace.metadata);
     }
+    objects.listed(Kind::Namespace, &names);
     for kind in [Kind::Pattern, Kind::Binding] {
         let found = Api::<DynamicObject>::all_with(client.clone(), &resource(kind.name()))
             .list(&ListParams::default())
             .await
             .with_context(|| format!("{}s cannot be listed", kind.name()))?;
+        let mut names = BTreeSet::new();
         for object in found {
+            names.insert((object.namespace().unwrap_or_default(), object.name_any()));
             objects.put(kind, &object);
         }
+        objects.listed(kind, &names);
     }
     let mut catalog = Catalog::at(home);
     catalog.cluster_wide = cluster_wide;
     catalog.image_registry = image_registry.map(str::to_owned);
     let mut world = World::of(catalog);
+    objects.take_changed();
     objects.items().into_iter().for_each(|item| world.add(item));
+    objects.judge(&world.catalog);
     Ok((world, objects.complaints()))
 }
 

@@ -13,6 +13,7 @@ use super::verify;
 use super::{Context, add};
 use crate::kubernetes::pod::Pod;
 use crate::pattern::Pattern;
+use crate::text::and_list;
 
 /// Adds all candidates to the draft; where an offer would stop what is asked for or required, it is left out: an offer stops no Pod.
 pub(super) fn place<'p>(
@@ -87,7 +88,7 @@ fn place_all<'p>(
                 Some(record) if candidate.force != Force::Required => {
                     carry::carry(candidate, record, draft.pod)
                 }
-                Some(_) => verified(candidate, &draft, context),
+                Some(_) => verified(candidate, &mut draft, context),
                 None => added(candidate, &mut draft, &around),
             },
         );
@@ -173,15 +174,26 @@ fn blamed<'a>(layers: &'a [Layer], pattern: &Pattern, sentence: &str) -> Option<
 }
 
 /// Settles a Required candidate that the status claims is there: the status is not trusted.
-fn verified(candidate: Candidate, draft: &Draft<'_>, context: &Context<'_>) -> Decision {
+fn verified(candidate: Candidate, draft: &mut Draft<'_>, context: &Context<'_>) -> Decision {
     let result = verify::verify(&candidate, draft, context);
     let Candidate { mut decision, .. } = candidate;
     match result {
-        Ok(record) => {
-            decision.verdict = Verdict::Carried;
-            decision.reason = Reason::Carried;
-            "it is in the Pod already, as it would be injected".clone_into(&mut decision.sentence);
-            decision.record = Some(record);
+        Ok(rest) => {
+            decision.record = Some(rest.record.clone());
+            if rest.apps.is_empty() {
+                decision.verdict = Verdict::Carried;
+                decision.reason = Reason::Carried;
+                "it is in the Pod already, as it would be injected"
+                    .clone_into(&mut decision.sentence);
+            } else {
+                let late: Vec<_> = rest.apps.iter().map(|app| &app.container).collect();
+                decision.sentence = format!(
+                    "{} requires it, also for what came later: {}",
+                    decision.whence(),
+                    and_list(late)
+                );
+                draft.commit(rest);
+            }
         }
         Err(problem) => {
             decision.verdict = Verdict::Denied;

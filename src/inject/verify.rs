@@ -2,7 +2,7 @@
 //!
 //! The Pod is rendered as if nothing had been injected; what Required adds there must be in the Pod as it is: nothing missing,
 //! nothing changed, and nothing beside it that would undo it. What the API server fills in, and what other webhooks add to every
-//! container, may be there.
+//! container, may be there. An app container that came later is given what the others have.
 
 use serde_json::Value;
 
@@ -16,12 +16,13 @@ use super::status::Record;
 use crate::keys;
 use crate::kubernetes::pod::Pod;
 
-/// The record of `candidate` as it would be injected now, if the Pod contains that.
+/// What `candidate` still adds, if the Pod contains all else of it: nothing, or what app containers get that came later. Its record
+/// is as if it were injected now.
 pub(super) fn verify(
     candidate: &Candidate,
     draft: &Draft<'_>,
     context: &Context<'_>,
-) -> Result<Record, Problem> {
+) -> Result<Additions, Problem> {
     let instance = candidate.instance.to_string();
     let different = |what: String| {
         Problem::new(
@@ -37,24 +38,78 @@ pub(super) fn verify(
     let bytes = base.to_string();
     let fresh = Pod::read(bytes.as_bytes()).map_err(|error| different(error.to_string()))?;
     let rendered = super::place::afresh(&fresh, context, &draft.carried);
-    let Some(added) = rendered
-        .additions
-        .iter()
-        .find(|added| added.instance == candidate.instance)
-    else {
+    let mut additions = rendered.additions.into_iter();
+    let Some(mut added) = additions.find(|added| added.instance == candidate.instance) else {
         return Err(different(
             "it cannot be injected into this Pod afresh".to_owned(),
         ));
     };
     let recorded = draft.carried.instances.get(&instance);
-    match missing(draft, added, recorded) {
-        None => Ok(added.record.clone()),
+    let (late, apps) = std::mem::take(&mut added.apps)
+        .into_iter()
+        .partition(|app| came_later(draft, app, recorded));
+    added.apps = apps;
+    match missing(draft, &added) {
+        None => Ok(Additions {
+            containers: Vec::new(),
+            volumes: Vec::new(),
+            image_pull_secrets: Vec::new(),
+            annotations: Vec::new(),
+            labels: Vec::new(),
+            takeover: None,
+            apps: here(draft, late),
+            ..added
+        }),
         Some(what) => Err(different(format!("{what} is not as it would be injected"))),
     }
 }
 
+/// An app container that has nothing of what it should be given, and that nobody meant when the others were given it: another webhook
+/// added it since, or whoever wrote the status says so.
+fn came_later(draft: &Draft<'_>, app: &AppAdditions, recorded: Option<&Record>) -> bool {
+    let targets = recorded
+        .map(|record| record.targets.as_slice())
+        .unwrap_or_default();
+    let main = draft
+        .main()
+        .and_then(|slot| draft.container(slot))
+        .map(|main| &*main.name);
+    let has_none = |field: &str, wanted: &[Value], key: &str| {
+        let there = || {
+            actual(draft, app)
+                .into_iter()
+                .flat_map(|actual| entries(actual, field))
+        };
+        wanted
+            .iter()
+            .all(|wanted| there().all(|item| item.get(key) != wanted.get(key)))
+    };
+    main.is_some_and(|main| targets.iter().any(|target| target == main))
+        && !targets.contains(&app.container)
+        && has_none("env", &app.env, "name")
+        && has_none("volumeMounts", &app.mounts, "mountPath")
+}
+
+/// The same, at the containers' places in the Pod as it is: it has ours among them.
+fn here(draft: &Draft<'_>, mut apps: Vec<AppAdditions>) -> Vec<AppAdditions> {
+    for app in &mut apps {
+        let found = draft
+            .apps()
+            .find(|(_, container)| container.name == app.container);
+        if let Some((slot, _)) = found {
+            app.slot = slot;
+        }
+    }
+    apps
+}
+
+fn actual<'p>(draft: &Draft<'p>, app: &AppAdditions) -> Option<&'p Value> {
+    items(draft.pod, app.slot.list.field())
+        .find(|item| item.get("name").and_then(Value::as_str) == Some(&app.container))
+}
+
 /// The first addition that the Pod does not contain.
-fn missing(draft: &Draft<'_>, added: &Additions, recorded: Option<&Record>) -> Option<String> {
+fn missing(draft: &Draft<'_>, added: &Additions) -> Option<String> {
     let pod = draft.pod;
     let there = |field: &'static str, wanted: &Value| {
         items(pod, field).find(|item| item.get("name") == wanted.get("name"))
@@ -89,7 +144,7 @@ fn missing(draft: &Draft<'_>, added: &Additions, recorded: Option<&Record>) -> O
         .labels
         .iter()
         .find(|(key, value)| pod.label(key).as_deref() != Some(value));
-    let app = added.apps.iter().find(|app| !given(draft, app, recorded));
+    let app = added.apps.iter().find(|app| !given(draft, app));
     let takeover = added
         .record
         .interpose
@@ -222,20 +277,9 @@ fn overlap(one: &[&str], other: &[&str]) -> bool {
     one.iter().zip(other).all(|(one, other)| one == other)
 }
 
-/// Whether the app container has what it is given. One that no target was recorded for, beside others that were, came later, by
-/// another webhook: Required promises placement at admission.
-fn given(draft: &Draft<'_>, app: &AppAdditions, recorded: Option<&Record>) -> bool {
-    let targets = recorded
-        .map(|record| record.targets.as_slice())
-        .unwrap_or_default();
-    let main = draft
-        .main()
-        .and_then(|slot| draft.container(slot))
-        .map(|main| &*main.name);
-    let came_later = main.is_some_and(|main| targets.iter().any(|target| target == main))
-        && !targets.contains(&app.container);
-    let actual = items(draft.pod, app.slot.list.field())
-        .find(|item| item.get("name").and_then(Value::as_str) == Some(&app.container));
+/// Whether the app container has what it is given.
+fn given(draft: &Draft<'_>, app: &AppAdditions) -> bool {
+    let actual = actual(draft, app);
     // The last of several variables of one name wins, so each has to be ours.
     let has = |field: &str, wanted: &[Value], key: &str| {
         wanted.iter().all(|wanted| {
@@ -247,5 +291,5 @@ fn given(draft: &Draft<'_>, app: &AppAdditions, recorded: Option<&Record>) -> bo
             same.peek().is_some() && same.all(|item| contains(item, wanted))
         })
     };
-    came_later || has("env", &app.env, "name") && has("volumeMounts", &app.mounts, "mountPath")
+    has("env", &app.env, "name") && has("volumeMounts", &app.mounts, "mountPath")
 }

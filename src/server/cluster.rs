@@ -68,7 +68,7 @@ impl Cluster {
             client,
             name: args.name.clone(),
             is_wide: world.cluster_wide,
-            objects: Arc::new(Objects::new(&world.home, world.cluster_wide)),
+            objects: Arc::new(Objects::new(&world.home)),
             tellings: None,
             trust,
         }))

@@ -89,7 +89,11 @@ impl Configuration {
         let changed = self.directories.refresh() || heard;
         if changed {
             world.store(self.world().into());
-            self.report(&world.load(), metrics, health);
+            let world = world.load();
+            if let Some(objects) = objects {
+                objects.judge(&world.catalog);
+            }
+            self.report(&world, metrics, health);
         }
         let good = self.directories.complaints().next().is_none();
         metrics.reread(Reread::Configuration, good, changed, SystemTime::now());
@@ -112,7 +116,8 @@ impl Configuration {
             let generation = objects.map_or(0, |objects| objects.generation(kind));
             metrics.generation(kind.name(), generation);
         }
-        if world.catalog.has_idle_bindings() {
+        // In a cluster each of them is told so itself.
+        if !world.is_live && world.catalog.has_idle_bindings() {
             notes.push(format!(
                 "bindings of namespace `{}` do nothing without `--cluster-wide`",
                 self.args.home

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/outrigger");
 
 /// The values that the tests are installed with, and the chart's own.
-const WIDE: &[&str] = &["--set", "clusterWide.enabled=true"];
+pub(crate) const WIDE: &[&str] = &["--set", "clusterWide.enabled=true"];
 const NARROW: &[&str] = &[];
 
 pub(crate) const ENTRIES: [&str; 4] = ["annotated", "namespace", "cluster", "advise"];
@@ -61,10 +61,10 @@ async fn restore() {
 }
 
 /// One of the two programs, which `tests/chart/tools` builds side by side.
-struct Helm(PathBuf);
+pub(crate) struct Helm(PathBuf);
 
 impl Helm {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let helm = std::env::var_os("HELM").expect("HELM names helm: run tests/e2e/run");
         Self(Path::new(&helm).with_file_name(name))
     }
@@ -78,7 +78,7 @@ impl Helm {
     }
 
     /// With the chart's values and these, and no others.
-    async fn upgrade(&self, values: &[&str]) {
+    pub(crate) async fn upgrade(&self, values: &[&str]) {
         let args = ["upgrade", NAME, CHART, "--reset-values", "--wait"];
         self.run(&[&args, values].concat()).await.expect("upgraded");
     }

@@ -8,12 +8,14 @@ use std::process::Stdio;
 use std::time::SystemTime;
 
 use outrigger_e2e::{
-    BUSYBOX, Cluster, HOME, Home, NAME, Space, binding, calm, helm, kubectl, outrigger, pattern,
-    pod, run_with, sidecars, storm, until,
+    BUSYBOX, Cluster, HOME, Home, NAME, Space, binding, calm, kubectl, outrigger, pattern, pod,
+    run_with, sidecars, storm, until,
 };
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+
+use crate::chart::{Helm, Release, WIDE};
 
 const ASKS: &str = "sidecar.outrigger.dev/entries";
 const CONFIGURATION: &str = "admissionregistration.k8s.io/v1";
@@ -197,65 +199,6 @@ async fn settled(cluster: &Cluster) {
     cluster.settled().await;
 }
 
-/// The release with another value, until the test is over.
-struct Changed {
-    revision: String,
-}
-
-impl Changed {
-    async fn new(value: &str) -> Self {
-        let status = ["status", NAME, "--namespace", HOME, "--output", "json"];
-        let status = helm(&status).await.expect("a release");
-        let status: Value = serde_json::from_str(&status).expect("JSON");
-        let changed = Self {
-            revision: status["version"].to_string(),
-        };
-        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/outrigger");
-        let upgrade = [
-            "upgrade",
-            NAME,
-            chart,
-            "--namespace",
-            HOME,
-            "--reuse-values",
-            "--set",
-            value,
-            "--wait",
-        ];
-        helm(&upgrade).await.expect("upgraded");
-        changed
-    }
-}
-
-impl Drop for Changed {
-    fn drop(&mut self) {
-        let helm = std::env::var("HELM").unwrap_or_default();
-        let trusted = "--for=jsonpath={.webhooks[0].clientConfig.caBundle}";
-        let configuration = format!("mutatingwebhookconfiguration/{NAME}-cluster");
-        for command in [
-            &[
-                &*helm,
-                "rollback",
-                NAME,
-                &self.revision,
-                "--namespace",
-                HOME,
-                "--wait",
-            ][..],
-            // An entry that was away comes back without a CA, and asks nobody before a server has written it.
-            &["kubectl", "wait", trusted, &configuration, "--timeout=60s"],
-        ] {
-            let done = std::process::Command::new(command[0])
-                .args(&command[1..])
-                .stdout(Stdio::null())
-                .status();
-            if !done.is_ok_and(|status| status.success()) {
-                eprintln!("not undone: {}", command.join(" "));
-            }
-        }
-    }
-}
-
 /// Creates the table's Pods in each place, and holds what happened against it.
 async fn hold(cluster: &Cluster, places: &[(Place, &Space)], wide: bool) {
     let run = word();
@@ -307,6 +250,7 @@ async fn hold(cluster: &Cluster, places: &[(Place, &Space)], wide: bool) {
 #[tokio::test]
 async fn a_pod_is_asked_about_once_or_not_at_all() {
     let _storm = storm().await;
+    let _release = Release;
     let cluster = Cluster::connect().await;
     let label = |value: &str| json!({"labels": {"outrigger.dev/injection": value}});
     let plain = cluster.space("entries-plain", json!({})).await;
@@ -327,7 +271,7 @@ async fn a_pod_is_asked_about_once_or_not_at_all() {
     settled(&cluster).await;
     hold(&cluster, &places, true).await;
 
-    let _changed = Changed::new("clusterWide.enabled=false").await;
+    Helm::new("helm").upgrade(&[]).await;
     settled(&cluster).await;
     until("the API server to know that an entry is gone", async || {
         let work = async || drop(plain.dry_run(&pod("unrelated", json!({}))).await);
@@ -597,6 +541,7 @@ fn both(pod: &Value) -> bool {
 #[tokio::test]
 async fn a_foreign_webhook_makes_a_second_round_in_which_nothing_changes() {
     let _storm = storm().await;
+    let _release = Release;
     let cluster = Cluster::connect().await;
     let space = cluster.space("entries-foreign", json!({})).await;
     space.define(&pattern("entries")).await;
@@ -611,7 +556,8 @@ async fn a_foreign_webhook_makes_a_second_round_in_which_nothing_changes() {
     let work = async || drop(space.dry_run(&asks("one-round")).await);
     assert_eq!(counted(&cluster, work).await, once);
 
-    let _changed = Changed::new("webhooks.reinvocationPolicy=IfNeeded").await;
+    let again = ["--set", "webhooks.reinvocationPolicy=IfNeeded"];
+    Helm::new("helm").upgrade(&[WIDE, &again].concat()).await;
     until("the API server to know the other policy", async || {
         let work = async || drop(space.dry_run(&asks("two-rounds")).await);
         let twice = BTreeMap::from([("annotated".to_owned(), 2.0)]);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use outrigger_e2e::{
-    BUSYBOX, Cluster, HOME, NAME, Space, helm, kubectl, pattern, recipe, sidecars, storm, until,
+    BUSYBOX, Cluster, HOME, NAME, Space, kubectl, pattern, recipe, sidecars, storm, until,
 };
 use serde_json::{Value, json};
+
+use crate::chart::{Helm, Release, WIDE};
 
 /// So short that a CA comes, signs and is gone within two minutes.
 const SHORT: [&str; 4] = [
@@ -17,49 +19,11 @@ const SHORT: [&str; 4] = [
     "tls.leafLifetime=15s",
 ];
 
-/// The release, with these values on top of its own.
-async fn upgrade(values: &[&str]) {
-    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/outrigger");
-    let command = [
-        &[
-            "upgrade",
-            NAME,
-            chart,
-            "--namespace",
-            HOME,
-            "--reuse-values",
-            "--wait",
-        ],
-        values,
-    ];
-    helm(&command.concat()).await.expect("an upgrade");
-}
-
-/// Puts the lifetimes back, whatever became of the test.
-struct Lifetimes;
-
-impl Drop for Lifetimes {
-    fn drop(&mut self) {
-        let helm = std::env::var("HELM").expect("HELM");
-        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/outrigger");
-        let _ = std::process::Command::new(helm)
-            .args([
-                "upgrade",
-                NAME,
-                chart,
-                "--namespace",
-                HOME,
-                "--reuse-values",
-                "--wait",
-            ])
-            .args([
-                "--set",
-                "tls.caLifetime=null",
-                "--set",
-                "tls.leafLifetime=null",
-            ])
-            .output();
-    }
+/// The release with these lifetimes, as the version of this number.
+async fn upgrade(version: usize) {
+    let version = format!("podAnnotations.version={version}");
+    let values = [WIDE, &SHORT, &["--set-string", &version]].concat();
+    Helm::new("helm").upgrade(&values).await;
 }
 
 fn deployment() -> Value {
@@ -110,10 +74,10 @@ async fn oldest(cluster: &Cluster) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_pod_is_lost_and_none_is_without_its_helper() {
     let _storm = storm().await;
+    let _release = Release;
     let cluster = Cluster::connect().await;
     let space = cluster.space("rollout", json!({})).await;
     space.define(&pattern("sleepy")).await;
-    let _lifetimes = Lifetimes;
     // A CA with a short life has to be a new one.
     kubectl(&[
         "--namespace",
@@ -135,7 +99,7 @@ async fn no_pod_is_lost_and_none_is_without_its_helper() {
     ])
     .await
     .expect("deleted");
-    upgrade(&SHORT).await;
+    upgrade(0).await;
     kubectl(&[
         "--namespace",
         HOME,
@@ -160,8 +124,7 @@ async fn no_pod_is_lost_and_none_is_without_its_helper() {
     let mut versions = 0;
     while oldest(&cluster).await == first {
         versions += 1;
-        let version = format!("podAnnotations.version={versions}");
-        upgrade(&["--set-string", &version]).await;
+        upgrade(versions).await;
     }
     assert_eq!(
         failures(&space).await,

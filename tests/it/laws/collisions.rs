@@ -226,9 +226,9 @@ fn zeros_and_empty_mappings_settle_after_gos_encoder() {
     );
 }
 
-/// `into: all` means the app containers there are at injection: one that another webhook adds later is not ours to want.
+/// `into: all` under Required means those that other webhooks add later, too: whoever writes a status could call any container late.
 #[test]
-fn another_webhooks_container_is_no_target_afterwards() {
+fn another_webhooks_container_is_given_what_is_required() {
     let world = World::with([(
         "helper",
         pattern(json!({"app": {"env": [{"name": "A", "value": "1"}]}})),
@@ -237,7 +237,16 @@ fn another_webhooks_container_is_no_target_afterwards() {
         "everywhere",
         json!({"pattern": "helper", "enforcement": "Required", "params": {"into": "all"}}),
     );
-    settles(&world, &app(), cluster::with_other_webhooks);
+    let later = cluster::with_other_webhooks(&injected(&world, &app()));
+    let again = injected(&world, &later);
+    let containers = again["spec"]["containers"].as_array().expect("a list");
+    let late = containers
+        .iter()
+        .find(|container| container["name"] == "foreign-agent");
+    let env = &late.expect("a container")["env"];
+    let foreign = json!({"name": "FOREIGN", "value": "1"});
+    assert_eq!(*env, json!([foreign, {"name": "A", "value": "1"}]));
+    settles(&world, &later, Value::clone);
 }
 
 // Law 7.

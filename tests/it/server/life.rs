@@ -238,7 +238,7 @@ fn tls_files_that_are_not_there() {
 #[test]
 fn durations() {
     for flag in ["--shutdown-delay", "--drain-timeout"] {
-        for wrong in ["", "5", "s", "1h", "61m", "5 s", "1e3m", "infs", "NaNs"] {
+        for wrong in ["", "5", "s", "2h", "61m", "5 s", "1e3m", "infs", "NaNs"] {
             let sentence = format!(
                 "error: invalid value '{wrong}' for '{flag} <DURATION>': \
                  expected a duration such as `10s`, `500ms` or `2m`, at most an hour\n\n\
