@@ -10,6 +10,7 @@ test:
 lint: target/tools/bin/cargo-deny
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --test engines -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	target/tools/bin/cargo-deny --locked check licenses bans sources
 	docs/generate --check

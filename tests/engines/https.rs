@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::kubernetes::pod::{Files, Pod, Running, Secrets};
+use crate::pod::{Files, Pod, Running, Secrets};
 use crate::process::{Answer, curl, envoy, eventually, free_port, get};
 
 /// An app that answers every request with the request's own head. Returns its port.

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kubernetes::pod::{Pod, Running, Secrets};
+use crate::pod::{Pod, Running, Secrets};
 use crate::process::{binary, free_port, get};
 use crate::redis::Server;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kubernetes::pod::{Pod, Running, Secrets};
+use crate::pod::{Pod, Running, Secrets};
 use crate::process::{Answer, envoy, eventually, free_port, get};
 use crate::redis::{Client, Server};
 

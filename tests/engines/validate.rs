@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::kubernetes::pod::{Layout, Pod, Secrets};
+use crate::pod::{Layout, Pod, Secrets};
 use crate::process::envoy;
 
 const HTTPS: &str = "sidecar.outrigger.dev/https";
