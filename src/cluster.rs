@@ -11,6 +11,8 @@
 //! No request waits for any of it, but for one bounded [`lookup`] of a namespace that nobody has told us of yet. With the API server
 //! gone, everything stays as it last was.
 
+use std::time::Duration;
+
 use clap::Args;
 use kube::api::ApiResource;
 use kube::{Client, Config};
@@ -20,6 +22,7 @@ use crate::keys;
 pub(crate) mod bundle;
 pub(crate) mod conditions;
 pub(crate) mod events;
+mod kept;
 pub(crate) mod lookup;
 pub(crate) mod objects;
 pub(crate) mod report;
@@ -103,6 +106,19 @@ pub(crate) fn resource(kind: &str) -> ApiResource {
         api_version: keys::API_VERSION.to_owned(),
         kind: kind.to_owned(),
         plural: format!("{}s", kind.to_lowercase()),
+    }
+}
+
+/// The longest that a call to the API server may take; watches have a limit of their own.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A call that ends, whatever the API server does.
+async fn in_time<T>(call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(result) => result,
+        Err(_) => Err(kube::Error::Service(
+            format!("no answer within {PATIENCE:?}").into(),
+        )),
     }
 }
 

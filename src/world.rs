@@ -72,6 +72,13 @@ impl World {
     pub(crate) fn lacks(&self, name: &str) -> bool {
         self.is_live && !self.namespaces.contains_key(name)
     }
+
+    /// True if the cluster has to be asked whether that namespace is enabled: the API server says so, and we have not heard.
+    pub(crate) fn doubts(&self, name: &str) -> bool {
+        let label =
+            |namespace: &Arc<Namespace>| namespace.label(keys::INJECTION) == Some(keys::ENABLED);
+        self.is_live && !self.namespaces.get(name).is_some_and(label)
+    }
 }
 
 impl Item {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::secret::Authority;
-use super::{Standing, sentence};
+use super::{Standing, in_time, sentence};
 use crate::entries::Entry;
 use crate::keys;
 
@@ -67,6 +67,10 @@ struct Configuration {
     resource: ApiResource,
     api: Api<DynamicObject>,
     state: Seen,
+    /// Named by the list that is under way.
+    is_listed: bool,
+    /// Why the bundle could not be written.
+    unwritten: Option<String>,
 }
 
 /// `webhooks` as far as we care: names and bundles.
@@ -136,7 +140,10 @@ fn judge(
             entry, name, state, ..
         } = of;
         match state {
-            Seen::There(_) if of.is_other_than(bundle) => all_seen = false,
+            Seen::There(_) if of.is_other_than(bundle) => {
+                all_seen = false;
+                troubles.extend(of.unwritten.clone());
+            }
             Seen::NotYet => all_seen = false,
             Seen::Trouble(trouble) => {
                 all_seen = false;
@@ -173,16 +180,19 @@ impl Configuration {
             api: Api::all_with(client.clone(), &resource),
             resource,
             state: Seen::NotYet,
+            is_listed: false,
+            unwritten: None,
         }
     }
 
     fn see(&mut self, event: watcher::Result<Event<DynamicObject>>) {
         match event {
-            Ok(Event::Apply(object) | Event::InitApply(object)) => self.state = seen(&object),
+            Ok(Event::Apply(object)) => self.state = seen(&object),
+            Ok(Event::InitApply(object)) => (self.state, self.is_listed) = (seen(&object), true),
             Ok(Event::Delete(_)) => self.state = Seen::Absent,
-            Ok(Event::Init) => {}
+            Ok(Event::Init) => self.is_listed = false,
             Ok(Event::InitDone) => {
-                if !matches!(self.state, Seen::There(_)) {
+                if !self.is_listed {
                     self.state = Seen::Absent;
                 }
             }
@@ -226,14 +236,17 @@ impl Configuration {
             "webhooks": webhooks,
         }));
         let params = PatchParams::apply(keys::CA_FIELD_MANAGER).force();
-        match self.api.patch(&self.name, &params, &apply).await {
+        match in_time(self.api.patch(&self.name, &params, &apply)).await {
             Ok(object) => {
                 tracing::info!(configuration = self.name, "caBundle written");
                 self.state = seen(&object);
+                self.unwritten = None;
             }
             Err(error) => {
-                let why = sentence(&error);
-                tracing::warn!(configuration = self.name, "caBundle not written: {why}");
+                let (kind, name, why) = (self.entry.kind(), &self.name, sentence(&error));
+                self.unwritten = Some(format!(
+                    "{kind} `{name}`: its caBundle cannot be written: {why}"
+                ));
             }
         }
     }

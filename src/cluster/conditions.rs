@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::objects::Objects;
 use super::report::Report;
-use super::resource;
+use super::{in_time, resource};
 use crate::keys;
 
 /// What could not be written is tried again after this.
@@ -30,7 +30,7 @@ pub(crate) async fn keep(client: Client, objects: Arc<Objects>) {
             );
             let status = Patch::Apply(status(&report, SystemTime::now()));
             let params = PatchParams::apply(keys::FIELD_MANAGER).force();
-            match api.patch_status(&report.name, &params, &status).await {
+            match in_time(api.patch_status(&report.name, &params, &status)).await {
                 Ok(_) => {}
                 Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => {
                     // Gone, or another object by now: its watch brings a new report.

@@ -18,7 +18,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::sleep;
 
-use super::sentence;
+use super::{in_time, sentence};
 use crate::hash;
 use crate::inject::{Decision, Reason, Verdict};
 use crate::keys;
@@ -31,8 +31,8 @@ const WAITING: usize = 256;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Things that are known to have been said; then they are forgotten together, and some are said again.
 const REMEMBERED: usize = 16_384;
-/// Characters of an Event's note (`k8s.io/api/events/v1`: at most 1 kB).
-const MAX_NOTE: usize = 900;
+/// Bytes of an Event's note (`k8s.io/api/events/v1`: at most 1 kB).
+const MAX_NOTE: usize = 1000;
 
 /// Takes what there is to tell.
 #[derive(Debug)]
@@ -68,14 +68,20 @@ impl Events {
     /// Tells a Pod's owner what became of the Pod. Never waits.
     pub(crate) fn tell(&self, namespace: &str, owner: &Owner, decisions: &[Decision]) {
         for telling in tellings(namespace, owner, decisions) {
-            if self.is_new(&telling.key) && self.sender.try_send(telling).is_err() {
+            let key = telling.key.clone();
+            if self.is_new(&key) && self.sender.try_send(telling).is_err() {
                 self.dropped.inc();
+                self.said().remove(&key);
             }
         }
     }
 
+    fn said(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_new(&self, key: &str) -> bool {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.said();
         if said.len() >= REMEMBERED {
             said.clear();
         }
@@ -93,7 +99,7 @@ fn tellings(namespace: &str, owner: &Owner, decisions: &[Decision]) -> Vec<Telli
             owner: owner.clone(),
             reason,
             is_warning: reason != INJECTED,
-            note: excerpt(&note, MAX_NOTE),
+            note: within(&note, MAX_NOTE),
             key,
         });
     };
@@ -132,6 +138,16 @@ fn tellings(namespace: &str, owner: &Owner, decisions: &[Decision]) -> Vec<Telli
     tellings
 }
 
+/// At most so many bytes of a text, whatever its characters take.
+fn within(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let longest = text.chars().map(char::len_utf8).max().unwrap_or(1);
+    // The mark of what is left out takes some, too.
+    excerpt(text, bytes / longest - 4)
+}
+
 const INJECTED: &str = "Injected";
 const SKIPPED: &str = "InjectionSkipped";
 
@@ -139,10 +155,8 @@ const SKIPPED: &str = "InjectionSkipped";
 pub(crate) async fn keep(client: Client, instance: String, mut tellings: Receiver<Telling>) {
     while let Some(telling) = tellings.recv().await {
         let api = Api::<Event>::namespaced(client.clone(), &telling.namespace);
-        match api
-            .create(&PostParams::default(), &event(&telling, &instance))
-            .await
-        {
+        let event = event(&telling, &instance);
+        match in_time(api.create(&PostParams::default(), &event)).await {
             Ok(_) => {}
             // Another replica said so, or the namespace is going.
             Err(kube::Error::Api(answer))
@@ -178,6 +192,7 @@ fn event(telling: &Telling, instance: &str) -> Event {
     } = owner;
     // A name has at most 253 characters.
     let prefix: String = name.chars().take(230).collect();
+    let prefix = prefix.trim_end_matches(['.', '-']);
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{prefix}.{key}")),

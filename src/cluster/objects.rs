@@ -9,17 +9,14 @@ use kube::api::{DynamicObject, ObjectMeta};
 use tokio::sync::Notify;
 
 use super::Standing;
-use super::report::{Finding, Report, Said};
-use crate::binding::Binding;
-use crate::catalog::fit::Misfit;
+use super::kept::Kept;
+use super::report::Report;
 use crate::catalog::{Catalog, Namespace};
 use crate::keys;
-use crate::pattern::Fault;
-use crate::text::excerpt;
 use crate::world::Item;
 
-/// Characters of a condition's message, of 32 768 that the API allows.
-const MAX_MESSAGE: usize = 4096;
+/// Objects that are named one by one where the server says what is amiss.
+const MAX_BROKEN: usize = 10;
 
 /// What is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,43 +40,7 @@ impl Kind {
 }
 
 /// An object: kind, namespace (empty for namespaces), name.
-type Key = (Kind, String, String);
-
-/// One object: what it last said that made sense, and what is wrong with it now.
-#[derive(Debug, Default)]
-struct Kept {
-    item: Option<Item>,
-    /// Why it does not load.
-    fault: Option<String>,
-    /// Why it does nothing, or not what it says, although it loads.
-    misfit: Option<(&'static str, String)>,
-    generation: i64,
-    /// What its status says.
-    said: Said,
-    /// What we last said of it, and of which generation, so that two versions of us do not argue for ever.
-    reported: Option<(i64, String)>,
-}
-
-impl Kept {
-    /// What is wrong with it.
-    fn amiss(&self) -> Option<&str> {
-        let misfit = self.misfit.as_ref().map(|(_, sentence)| sentence);
-        self.fault.as_ref().or(misfit).map(String::as_str)
-    }
-
-    fn finding(&self, kind: Kind) -> Finding {
-        let (is_ready, reason, message) = match (&self.fault, &self.misfit) {
-            (Some(fault), _) => (false, "Invalid", fault.clone()),
-            (None, Some((reason, sentence))) => (false, *reason, sentence.clone()),
-            (None, None) => (true, "Valid", format!("the {} is in use", noun(kind))),
-        };
-        Finding {
-            is_ready,
-            reason,
-            message,
-        }
-    }
-}
+pub(super) type Key = (Kind, String, String);
 
 /// Everything that is watched.
 #[derive(Debug)]
@@ -100,7 +61,8 @@ struct Inner {
     /// Why a kind cannot be listed or watched now.
     troubles: BTreeMap<Kind, String>,
     is_changed: bool,
-    reports: Vec<Report>,
+    /// What nobody has been told yet, the newest of each object.
+    reports: BTreeMap<Key, Report>,
 }
 
 impl Objects {
@@ -127,10 +89,7 @@ impl Objects {
             labels: labels.unwrap_or_default(),
             annotations: annotations.unwrap_or_default(),
         };
-        let kept = Kept {
-            item: Some(Item::Namespace(namespace.into())),
-            ..Kept::default()
-        };
+        let kept = Kept::namespace(namespace);
         self.inner()
             .kept
             .insert((Kind::Namespace, String::new(), name), kept);
@@ -140,19 +99,9 @@ impl Objects {
     /// A pattern or binding as it is now. One that does not load leaves in use what it said before.
     pub(crate) fn put(&self, kind: Kind, object: &DynamicObject) {
         let key = key(kind, &object.metadata);
-        let value = serde_json::to_value(object).unwrap_or_default();
-        let loaded = match kind {
-            Kind::Binding => Item::binding(&value, &key.1, &self.home),
-            Kind::Namespace | Kind::Pattern => Item::pattern(&value, &key.1),
-        };
         let mut inner = self.inner();
-        let kept = inner.kept.entry(key.clone()).or_default();
-        kept.generation = object.metadata.generation.unwrap_or_default();
-        match loaded {
-            Ok(item) => (kept.item, kept.fault) = (Some(item), None),
-            Err(faults) => kept.fault = Some(message(&faults, kept.item.is_some())),
-        }
-        kept.said = Said::by(&value);
+        let kept = inner.kept.entry(key).or_default();
+        kept.put(kind, object, &self.home);
         drop(inner);
         self.change();
     }
@@ -175,11 +124,9 @@ impl Objects {
             .iter_mut()
             .filter(|((kind, ..), _)| *kind != Kind::Namespace);
         for (key, kept) in objects {
-            kept.misfit = match &kept.item {
-                Some(Item::Binding(binding)) => misfit(binding, catalog),
-                _ => None,
-            };
-            reports.extend(report(key, kept));
+            if let Some(report) = kept.judge(key, catalog) {
+                reports.insert(key.clone(), report);
+            }
         }
         drop(inner);
         self.reported.notify_one();
@@ -238,6 +185,23 @@ impl Objects {
             .collect()
     }
 
+    /// Which objects are not in use as they are written. Why is for their authors: it is in their conditions.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        let inner = self.inner();
+        let broken = inner.kept.iter().filter(|(_, kept)| kept.amiss().is_some());
+        let mut names: Vec<String> = broken
+            .map(|((kind, namespace, name), _)| {
+                format!("{} {namespace}/{name} is not Ready", kind.name())
+            })
+            .collect();
+        let rest = names.len().saturating_sub(MAX_BROKEN);
+        names.truncate(MAX_BROKEN);
+        if rest > 0 {
+            names.push(format!("{rest} more objects are not Ready"));
+        }
+        names
+    }
+
     /// What is wrong: with which object, and what.
     pub(crate) fn complaints(&self) -> Vec<String> {
         self.inner()
@@ -258,7 +222,7 @@ impl Objects {
         (of_kind().count() - broken, broken)
     }
 
-    /// The sum of the generations of a kind's objects: replicas with the same sum know the same.
+    /// The sum of the generations of a kind's objects: replicas with different sums know different things.
     pub(crate) fn generation(&self, kind: Kind) -> i64 {
         let inner = self.inner();
         let of_kind = inner.kept.iter().filter(|((other, ..), _)| *other == kind);
@@ -293,49 +257,19 @@ impl Objects {
     /// The reports that nobody has taken yet.
     pub(crate) fn take_reports(&self) -> Vec<Report> {
         std::mem::take(&mut self.inner().reports)
+            .into_values()
+            .collect()
     }
 
-    /// Puts a report back that could not be written.
+    /// Puts a report back that could not be written, unless there is a newer one.
     pub(crate) fn give_back(&self, report: Report) {
-        self.inner().reports.push(report);
+        let key = (report.kind, report.namespace.clone(), report.name.clone());
+        self.inner().reports.entry(key).or_insert(report);
     }
 
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Why a binding that loads is not to be relied on.
-fn misfit(binding: &Binding, catalog: &Catalog) -> Option<(&'static str, String)> {
-    if binding.namespace == catalog.home && !catalog.cluster_wide {
-        let sentence =
-            "bindings of this namespace do nothing: the server runs without `--cluster-wide`";
-        return Some(("NotClusterWide", sentence.to_owned()));
-    }
-    let misfit = catalog.misfit(binding)?;
-    let reason = match misfit {
-        Misfit::NoPattern(_) => "PatternNotFound",
-        Misfit::Parameters(_) => "InvalidParameters",
-    };
-    Some((reason, message(misfit.faults(), false)))
-}
-
-/// What the object should be told, unless its status says so, or we have said so before.
-fn report((kind, namespace, name): &Key, kept: &mut Kept) -> Option<Report> {
-    let finding = kept.finding(*kind);
-    let now = (kept.generation, finding.message.clone());
-    if kept.said.says(&finding, kept.generation) || kept.reported.as_ref() == Some(&now) {
-        return None;
-    }
-    kept.reported = Some(now);
-    Some(Report {
-        kind: *kind,
-        namespace: namespace.clone(),
-        name: name.clone(),
-        generation: kept.generation,
-        since: kept.said.since(&finding),
-        finding,
-    })
 }
 
 fn key(kind: Kind, metadata: &ObjectMeta) -> Key {
@@ -344,29 +278,6 @@ fn key(kind: Kind, metadata: &ObjectMeta) -> Key {
         metadata.namespace.clone().unwrap_or_default(),
         metadata.name.clone().unwrap_or_default(),
     )
-}
-
-fn noun(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Namespace => "namespace",
-        Kind::Pattern => "pattern",
-        Kind::Binding => "binding",
-    }
-}
-
-/// All faults, and what is done about them.
-fn message(faults: &[Fault], has_good: bool) -> String {
-    let faults = faults
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ");
-    let rest = if has_good {
-        "; what it said before stays in use"
-    } else {
-        ""
-    };
-    format!("{}{rest}", excerpt(&faults, MAX_MESSAGE))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::{Standing, sentence};
+use super::{Standing, in_time, sentence};
 use crate::tls::Tls;
 use crate::tls::authority::Authorities;
 
@@ -29,6 +29,8 @@ pub(crate) struct Authority {
     api: Api<Secret>,
     name: String,
     agreement: Mutex<Agreement>,
+    /// One look at a time: an older one must not be taken over after a newer.
+    looking: tokio::sync::Mutex<()>,
     /// The CAs are others than before, or are agreed on now.
     pub(super) changed: Notify,
 }
@@ -55,6 +57,7 @@ impl Authority {
             api: Api::namespaced(client, namespace),
             name,
             agreement: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
             changed: Notify::new(),
         }
     }
@@ -137,10 +140,12 @@ impl Authority {
         let Some((known, lifetimes)) = tls.authorities() else {
             return Ok(Step::Settled);
         };
-        let found = api.get_opt(name).await.map_err(|error| sentence(&error))?;
+        let _turn = self.looking.lock().await;
+        let found = in_time(api.get_opt(name)).await;
+        let found = found.map_err(|error| sentence(&error))?;
         let Some(secret) = found else {
             let secret = fill(name, Secret::default(), &known);
-            let created = api.create(&PostParams::default(), &secret).await;
+            let created = in_time(api.create(&PostParams::default(), &secret)).await;
             return written(created.map(|_| "created"));
         };
         let found = read(&secret)?;
@@ -154,7 +159,7 @@ impl Authority {
             None => Ok(Step::Settled),
             Some(planned) => {
                 let secret = fill(name, secret, &planned);
-                let replaced = api.replace(name, &PostParams::default(), &secret).await;
+                let replaced = in_time(api.replace(name, &PostParams::default(), &secret)).await;
                 written(replaced.map(|_| "rewritten: a CA is due"))
             }
         }
@@ -168,7 +173,8 @@ fn read(secret: &Secret) -> Result<Authorities, String> {
         .flatten()
         .map(|(key, ByteString(bytes))| (key.clone(), bytes))
         .collect();
-    Authorities::read(&data).map_err(|error| format!("{error}; delete it to get a new one"))
+    Authorities::read(&data)
+        .map_err(|error| format!("{error}; delete it, and it is written again with the CAs in use"))
 }
 
 /// A conflict is somebody else's write of the same.

@@ -53,7 +53,8 @@ async fn follow<K: ResourceExt + Debug>(
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                if objects.trouble(kind, None) {
+                // It says so before it asks.
+                if !matches!(event, Event::Init) && objects.trouble(kind, None) {
                     tracing::info!(kind = kind.name(), "watched again");
                 }
                 match event {

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::catalog::Place;
 use crate::entries::Entry;
 use crate::inject::Decision;
 
@@ -252,12 +253,16 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// One candidate was decided. Its pattern is a label only if it is loaded: a name that a Pod made up is not.
-    pub(crate) fn decided(&self, decision: &Decision) {
-        let known = decision.pattern.is_some();
+    /// One candidate was decided. Its pattern is a label if it is for everybody: names that Pods or tenants make up have no end.
+    pub(crate) fn decided(&self, decision: &Decision, home: &str) {
         let name = decision.instance.split('.').next().unwrap_or_default();
+        let pattern = match decision.pattern.as_deref() {
+            Some(place) if place == home || place == Place::BuiltIn.to_string() => name,
+            Some(_) => "namespaced",
+            None => "unknown",
+        };
         let labels = DecisionLabels {
-            pattern: if known { name } else { "unknown" }.to_owned(),
+            pattern: pattern.to_owned(),
             verdict: decision.verdict.name(),
             reason: decision.reason.code(),
         };

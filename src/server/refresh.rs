@@ -108,7 +108,7 @@ impl Configuration {
             .directories
             .complaints()
             .map(ToString::to_string)
-            .chain(objects.map(Objects::complaints).unwrap_or_default())
+            .chain(objects.map(Objects::broken).unwrap_or_default())
             .collect();
         for kind in Kind::ALL {
             let (good, broken) = objects.map_or((0, 0), |objects| objects.count(kind));

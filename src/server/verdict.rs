@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::{Response as HttpResponse, StatusCode, header};
 use serde_json::value::RawValue;
 
-use super::metrics::{Label, Metrics, Outcome, Stage};
+use super::metrics::{Label, Outcome, Stage};
 use super::review::{OBJECT, Request, Response, Unreadable};
 use super::{State, advise};
 use crate::catalog::Namespace;
@@ -69,7 +69,9 @@ pub(super) fn answer(
     let moment = (started, body.len());
     let namespace = |name: &str| match asked {
         Some(namespace) => Ok(Cow::Borrowed(namespace)),
-        None if world.lacks(name) => Err(Unknown(name.to_owned())),
+        None if world.lacks(name) || entry == Entry::Namespace && world.doubts(name) => {
+            Err(Unknown(name.to_owned()))
+        }
         None => Ok(world.namespace(name)),
     };
     let catalog = &world.catalog;
@@ -141,10 +143,12 @@ fn finish<O>(
     metrics.took(Stage::Decide, decided);
     let json = verdict.response.to_json();
     metrics.took(Stage::Respond, started.elapsed().saturating_sub(decided));
-    record(metrics, entry, verdict);
+    record(state, entry, verdict);
     log(entry, request, verdict, bytes, decided);
+    // A denial is in the owner's events anyway, and nothing was injected then.
     if let (Some(events), Some(owner)) = (&state.events, &verdict.owner)
         && request.dry_run != Some(true)
+        && verdict.outcome != Outcome::Denied
     {
         events.tell(&request.namespace, owner, &verdict.decisions);
     }
@@ -242,13 +246,15 @@ fn codes(decisions: &[Decision]) -> String {
     text
 }
 
-fn record(metrics: &Metrics, entry: Entry, verdict: &Verdict<'_>) {
+fn record(state: &State, entry: Entry, verdict: &Verdict<'_>) {
+    let State { metrics, world, .. } = state;
+    let home = &world.load().catalog.home;
     metrics.answered(entry, verdict.outcome);
     if verdict.patch_bytes > 0 {
         metrics.patched(verdict.patch_bytes);
     }
     for decision in &verdict.decisions {
-        metrics.decided(decision);
+        metrics.decided(decision, home);
     }
 }
 

@@ -20,8 +20,13 @@ pub(crate) struct SharedArgs {
     leaf_lifetime: Duration,
 }
 
+/// A century: a certificate's dates end with the year 9999.
+const LONGEST: Duration = Duration::from_hours(876_000);
+
 fn lifetime(text: &str) -> Result<Duration, String> {
-    duration(text).ok_or_else(|| "expected a duration such as `8760h` or `90s`".to_owned())
+    duration(text)
+        .filter(|lifetime| *lifetime <= LONGEST)
+        .ok_or_else(|| "expected a duration such as `8760h` or `90s`, at most 876000h".to_owned())
 }
 
 impl Default for SharedArgs {
