@@ -123,7 +123,7 @@ def robust(render):
 
 def minimal_rights(render):
     """The whole of what the server may do."""
-    watch = {"get", "list", "watch"}
+    watch = {"list", "watch"}
     expect_equal(
         rules(render, "ClusterRole"),
         {
@@ -131,8 +131,8 @@ def minimal_rights(render):
             ("outrigger.dev", "patternbindings"): (watch, None),
             ("outrigger.dev", "patterns/status"): ({"patch"}, None),
             ("outrigger.dev", "patternbindings/status"): ({"patch"}, None),
-            ("", "namespaces"): (watch, None),
-            ("events.k8s.io", "events"): ({"create", "patch"}, None),
+            ("", "namespaces"): (watch | {"get"}, None),
+            ("events.k8s.io", "events"): ({"create"}, None),
             ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): (
                 watch | {"patch"},
                 ["outrigger-annotated", "outrigger-namespace", "outrigger-cluster"],
@@ -147,7 +147,7 @@ def minimal_rights(render):
     role = render.get("Role")
     expect_equal(
         [(set(rule["verbs"]), rule["resources"], rule.get("resourceNames")) for rule in role["rules"]],
-        [({"create"}, ["secrets"], None), (watch | {"update"}, ["secrets"], ["outrigger-ca"])],
+        [({"create"}, ["secrets"], None), ({"get", "update"}, ["secrets"], ["outrigger-ca"])],
         "the server's Role",
     )
     expect_equal(role["metadata"]["namespace"], NAMESPACE, "the Role's namespace")

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::mem::ManuallyDrop;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -75,15 +74,23 @@ impl Cluster {
         let mut object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
         object["metadata"]["name"] = name.into();
         apply(&object).await;
-        let space = Space {
-            cluster: self.clone(),
-            name: name.to_owned(),
-        };
+        let mut space = self.existing(name);
+        space.is_own = true;
         until("the namespace's service account", async || {
             space.get("v1", "ServiceAccount", "default").await
         })
         .await;
         space
+    }
+
+    /// A namespace that is there, and stays.
+    #[must_use]
+    pub fn existing(&self, name: &str) -> Space {
+        Space {
+            cluster: self.clone(),
+            name: name.to_owned(),
+            is_own: false,
+        }
     }
 
     /// An API of any kind, in a namespace or not (empty).
@@ -180,14 +187,19 @@ impl Cluster {
     }
 }
 
-/// A namespace of a test's own.
+/// A namespace.
 pub struct Space {
     pub cluster: Cluster,
     pub name: String,
+    /// Made for a test, and gone with it.
+    is_own: bool,
 }
 
 impl Drop for Space {
     fn drop(&mut self) {
+        if !self.is_own {
+            return;
+        }
         // Nobody waits: the next run does, if it has to.
         let _ = std::process::Command::new("kubectl")
             .args(["delete", "namespace", &self.name, "--wait=false"])
@@ -319,19 +331,15 @@ impl Space {
 
 /// Objects of Outrigger's own namespace, taken away again.
 pub struct Home {
-    pub space: ManuallyDrop<Space>,
+    pub space: Space,
     made: Mutex<Vec<[String; 2]>>,
 }
 
 impl Home {
     #[must_use]
     pub fn new(cluster: &Cluster) -> Self {
-        let space = Space {
-            cluster: cluster.clone(),
-            name: HOME.to_owned(),
-        };
         Self {
-            space: ManuallyDrop::new(space),
+            space: cluster.existing(HOME),
             made: Mutex::default(),
         }
     }
@@ -427,6 +435,13 @@ pub async fn outrigger(args: &[&str]) -> Result<Output, String> {
     run_with(&program, args, None).await
 }
 
+/// Tells how many servers there should be.
+pub async fn scale(replicas: usize) {
+    let replicas = format!("--replicas={replicas}");
+    let command = ["scale", "deployment", NAME, "--namespace", HOME, &replicas];
+    kubectl(&command).await.expect("scaled");
+}
+
 /// Runs helm.
 pub async fn helm(args: &[&str]) -> Result<String, String> {
     let program = std::env::var("HELM").expect("HELM names helm: run tests/e2e/run");
@@ -476,7 +491,8 @@ pub async fn run_with(
     }
 }
 
-async fn apply(object: &Value) {
+/// Applies an object of no namespace, or of the one it names.
+pub async fn apply(object: &Value) {
     run_with("kubectl", &["apply", "-f", "-"], Some(object))
         .await
         .expect("applied");

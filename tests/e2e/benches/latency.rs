@@ -17,7 +17,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use kube::api::PostParams;
 use kube::core::Request;
-use outrigger_e2e::{Cluster, Space, kubectl, run_with, sidecars, until};
+use outrigger_e2e::{Cluster, Space, apply, kubectl, run_with, sidecars, until};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -214,12 +214,6 @@ fn rule() -> Value {
 
 fn selector(case: &str) -> Value {
     json!({"matchLabels": {"latency": case}})
-}
-
-async fn apply(object: &Value) {
-    run_with("kubectl", &["apply", "-f", "-"], Some(object))
-        .await
-        .expect("applied");
 }
 
 /// An operation of a JSON Patch in CEL.

@@ -1,6 +1,6 @@
 //! One CA for all replicas, and a caBundle that is right again within seconds, whoever did what to it.
 
-use outrigger_e2e::{Cluster, HOME, NAME, Space, kubectl, storm, until, value};
+use outrigger_e2e::{Cluster, HOME, NAME, kubectl, scale, storm, until, value};
 use serde_json::{Value, json};
 
 const CONFIGURATIONS: [(&str, &str); 4] = [
@@ -40,7 +40,7 @@ async fn replicas(cluster: &Cluster) -> Vec<String> {
 async fn agreed(cluster: &Cluster, count: usize) -> String {
     use base64::Engine;
     until("replicas, configurations and Secret to agree", async || {
-        let home = home(cluster);
+        let home = cluster.existing(HOME);
         let secret = home.get("v1", "Secret", &format!("{NAME}-ca")).await?;
         let bundle = secret["data"]["ca.crt"].as_str()?.to_owned();
         let pem = base64::engine::general_purpose::STANDARD
@@ -56,24 +56,13 @@ async fn agreed(cluster: &Cluster, count: usize) -> String {
     .await
 }
 
-fn home(cluster: &Cluster) -> std::mem::ManuallyDrop<Space> {
-    std::mem::ManuallyDrop::new(Space {
-        cluster: cluster.clone(),
-        name: HOME.to_owned(),
-    })
-}
-
-async fn scale(replicas: usize) {
-    let replicas = format!("--replicas={replicas}");
-    let deployment = format!("deployment/{NAME}");
-    for command in [
-        &["scale", &deployment, &replicas][..],
-        &["rollout", "status", &deployment, "--timeout=120s"],
-    ] {
-        kubectl(&[&["--namespace", HOME], command].concat())
-            .await
-            .expect("scaled");
-    }
+/// So many servers, all of them ready.
+async fn rolled_out(replicas: usize) {
+    scale(replicas).await;
+    let status = ["rollout", "status", "deployment", NAME, "--namespace", HOME];
+    kubectl(&[&status[..], &["--timeout=120s"]].concat())
+        .await
+        .expect("rolled out");
 }
 
 /// A Pod that asks is injected, whichever replica is asked: each new connection may be another one's.
@@ -93,7 +82,7 @@ async fn works(cluster: &Cluster) {
 async fn five_replicas_that_start_at_once_have_one_ca() {
     let _storm = storm().await;
     let cluster = Cluster::connect().await;
-    scale(0).await;
+    rolled_out(0).await;
     cluster.server_gone().await;
     kubectl(&[
         "--namespace",
@@ -104,11 +93,11 @@ async fn five_replicas_that_start_at_once_have_one_ca() {
     ])
     .await
     .expect("deleted");
-    scale(5).await;
+    rolled_out(5).await;
     let pem = agreed(&cluster, 5).await;
     assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), 1, "{pem}");
     works(&cluster).await;
-    scale(2).await;
+    rolled_out(2).await;
     agreed(&cluster, 2).await;
 }
 

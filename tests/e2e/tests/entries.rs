@@ -3,7 +3,6 @@
 //! Two witnesses: the servers' counters say how many reviews there were, and their logs whose. Whoever counts has the cluster to himself.
 
 use std::collections::BTreeMap;
-use std::mem::ManuallyDrop;
 use std::process::Stdio;
 use std::time::SystemTime;
 
@@ -175,17 +174,9 @@ fn word() -> String {
     format!("entries-{:x}", now.expect("a time").as_millis())
 }
 
-/// A namespace that is there, and stays.
-fn existing(cluster: &Cluster, name: &str) -> ManuallyDrop<Space> {
-    ManuallyDrop::new(Space {
-        cluster: cluster.clone(),
-        name: name.to_owned(),
-    })
-}
-
 /// Waits until whoever may still be asked is one who is counted: a server that is on its way out answers on old connections.
-async fn settled(cluster: &Cluster) {
-    let home = existing(cluster, HOME);
+async fn rolled_out(cluster: &Cluster) {
+    let home = cluster.existing(HOME);
     until("a rollout to be over", async || {
         let deployment = home.get("apps/v1", "Deployment", NAME).await?;
         let pods = home.list("v1", "Pod").await;
@@ -256,23 +247,23 @@ async fn a_pod_is_asked_about_once_or_not_at_all() {
     let plain = cluster.space("entries-plain", json!({})).await;
     let enabled = cluster.space("entries-enabled", label("enabled")).await;
     let disabled = cluster.space("entries-disabled", label("disabled")).await;
-    let excluded = ["kube-system", "kube-public", "kube-node-lease", HOME]
-        .map(|name| existing(&cluster, name));
+    let excluded =
+        ["kube-system", "kube-public", "kube-node-lease", HOME].map(|name| cluster.existing(name));
     let mut places = vec![
         (Place::Plain, &plain),
         (Place::Enabled, &enabled),
         (Place::Disabled, &disabled),
     ];
-    places.extend(excluded.iter().map(|space| (Place::Excluded, &**space)));
+    places.extend(excluded.iter().map(|space| (Place::Excluded, space)));
     let home = Home::new(&cluster);
     home.define(&pattern("entries")).await;
     let bound = json!({"match": {"podSelector": {"matchLabels": {"entries": "bound"}}}});
     home.define(&binding("entries", "entries", bound)).await;
-    settled(&cluster).await;
+    rolled_out(&cluster).await;
     hold(&cluster, &places, true).await;
 
     Helm::new("helm").upgrade(&[]).await;
-    settled(&cluster).await;
+    rolled_out(&cluster).await;
     until("the API server to know that an entry is gone", async || {
         let work = async || drop(plain.dry_run(&pod("unrelated", json!({}))).await);
         counted(&cluster, work).await.is_empty().then_some(())
@@ -292,7 +283,7 @@ async fn only_the_creation_of_a_pod_is_asked_about() {
         )
         .await;
     space.define(&pattern("entries")).await;
-    settled(&cluster).await;
+    rolled_out(&cluster).await;
     let work = async || {
         space
             .create(&pod("asks", json!({ASKS: ""})))
@@ -546,7 +537,7 @@ async fn a_foreign_webhook_makes_a_second_round_in_which_nothing_changes() {
     let space = cluster.space("entries-foreign", json!({})).await;
     space.define(&pattern("entries")).await;
     let _foreign = Foreign::new(&space).await;
-    settled(&cluster).await;
+    rolled_out(&cluster).await;
     let asks = |name: &str| pod(name, json!({ASKS: ""}));
     let one_round = until("the foreign webhook to be called", async || {
         space.dry_run(&asks("one-round")).await.ok().filter(both)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use outrigger::manifest;
-use outrigger_e2e::{Cluster, HOME, Space, storm, until};
+use outrigger_e2e::{Cluster, HOME, storm, until};
 use serde_json::{Map, Value, json};
 
 /// Objects of a YAML file, Lists opened.
@@ -110,10 +110,7 @@ impl Stage<'_> {
                 .to_owned();
             let mut object = object.clone();
             object["metadata"]["namespace"] = namespace.clone().into();
-            let space = std::mem::ManuallyDrop::new(Space {
-                cluster: self.0.clone(),
-                name: namespace,
-            });
+            let space = self.0.existing(&namespace);
             let created = space.create(&object).await;
             assert!(created.is_ok(), "{created:?} of {object:#}");
         }
@@ -163,10 +160,7 @@ impl Stage<'_> {
     }
 
     async fn dry_run(&self, namespace: &str, pod: &Value) -> Result<Value, String> {
-        let space = std::mem::ManuallyDrop::new(Space {
-            cluster: self.0.clone(),
-            name: namespace.to_owned(),
-        });
+        let space = self.0.existing(namespace);
         space.dry_run(pod).await.map(|pod| comparable(&pod))
     }
 }

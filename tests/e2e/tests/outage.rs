@@ -8,21 +8,18 @@ use kube::api::PostParams;
 use kube::core::Request;
 use kube::{Client, Config};
 use outrigger_e2e::{
-    Cluster, HOME, NAME, Space, kubectl, pattern, pod, recipe, sidecars, storm, until, value,
+    Cluster, HOME, NAME, Space, kubectl, pattern, pod, recipe, scale, sidecars, storm, until, value,
 };
 use serde_json::{Value, json};
 
 use crate::chart::{ENTRIES, Release, trusted, two};
 
 /// Objects of a namespace that is nobody's, taken away again.
-struct Guest(std::mem::ManuallyDrop<Space>);
+struct Guest(Space);
 
 impl Guest {
     fn new(cluster: &Cluster, namespace: &str) -> Self {
-        Self(std::mem::ManuallyDrop::new(Space {
-            cluster: cluster.clone(),
-            name: namespace.to_owned(),
-        }))
+        Self(cluster.existing(namespace))
     }
 }
 
@@ -63,12 +60,6 @@ async fn available(space: &Space, name: &str) {
         (found["status"]["availableReplicas"] == 1).then_some(())
     })
     .await;
-}
-
-async fn scale(replicas: usize) {
-    let replicas = format!("--replicas={replicas}");
-    let command = ["scale", "deployment", NAME, "--namespace", HOME, &replicas];
-    kubectl(&command).await.expect("scaled");
 }
 
 #[tokio::test]

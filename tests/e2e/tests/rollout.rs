@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use outrigger_e2e::{
-    BUSYBOX, Cluster, HOME, NAME, Space, kubectl, pattern, recipe, sidecars, storm, until,
+    BUSYBOX, Cluster, HOME, NAME, Space, kubectl, pattern, recipe, scale, sidecars, storm, until,
 };
 use serde_json::{Value, json};
 
@@ -79,16 +79,7 @@ async fn no_pod_is_lost_and_none_is_without_its_helper() {
     let space = cluster.space("rollout", json!({})).await;
     space.define(&pattern("sleepy")).await;
     // A CA with a short life has to be a new one.
-    kubectl(&[
-        "--namespace",
-        HOME,
-        "scale",
-        "deployment",
-        NAME,
-        "--replicas=0",
-    ])
-    .await
-    .expect("scaled");
+    scale(0).await;
     cluster.server_gone().await;
     kubectl(&[
         "--namespace",
@@ -100,16 +91,7 @@ async fn no_pod_is_lost_and_none_is_without_its_helper() {
     .await
     .expect("deleted");
     upgrade(0).await;
-    kubectl(&[
-        "--namespace",
-        HOME,
-        "scale",
-        "deployment",
-        NAME,
-        "--replicas=2",
-    ])
-    .await
-    .expect("scaled");
+    scale(2).await;
     until("two replicas", async || {
         (cluster.replicas().await.len() == 2).then_some(())
     })

@@ -1,15 +1,13 @@
 //! What a tenant cannot do. He has `admin` in one namespace: he changes no Pod of another, lifts no Pod Security, reads nobody else's
 //! Secret, and avoids nothing that is Required.
 
-use std::mem::ManuallyDrop;
-
 use kube::{Client, Config};
 use outrigger_e2e::{BUSYBOX, Cluster, HOME, Home, Space, binding, calm, kubectl, pattern, pod};
 use outrigger_e2e::{run_with, sidecars, until};
 use serde_json::{Value, json};
 
 /// A namespace as somebody meets it who has this role in it, and nothing anywhere else.
-pub async fn with_role(space: &Space, role: &str) -> ManuallyDrop<Space> {
+pub async fn with_role(space: &Space, role: &str) -> Space {
     let user = format!("{role}-of-{}", space.name);
     let bound = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": role},
@@ -26,14 +24,11 @@ pub async fn with_role(space: &Space, role: &str) -> ManuallyDrop<Space> {
 }
 
 /// Another namespace, in a user's name.
-pub async fn elsewhere(user: &str, name: &str) -> ManuallyDrop<Space> {
+pub async fn elsewhere(user: &str, name: &str) -> Space {
     let mut config = Config::infer().await.expect("a kubeconfig");
     config.auth_info.impersonate = Some(user.to_owned());
     let client = Client::try_from(config).expect("a client");
-    ManuallyDrop::new(Space {
-        cluster: Cluster { client },
-        name: name.to_owned(),
-    })
+    Cluster { client }.existing(name)
 }
 
 /// A table, row by row.
@@ -214,7 +209,7 @@ async fn a_pattern_means_the_secrets_of_its_pod_s_namespace() {
     let other = cluster.space("sec-secrets-other", json!({})).await;
     let tenant = with_role(&own, "admin").await;
     for (space, name, word) in [
-        (&*tenant, "shared", "mine"),
+        (&tenant, "shared", "mine"),
         (&other, "shared", "theirs"),
         (&other, "theirs", "theirs"),
     ] {
