@@ -129,6 +129,13 @@ impl Cluster {
         .await;
     }
 
+    /// Leaves nobody who knows the CA: the next servers have another.
+    pub async fn forget_ca(&self) {
+        scale(0).await;
+        self.server_gone().await;
+        delete_ca().await;
+    }
+
     /// The server's Pods that are ready and not on their way out.
     pub async fn replicas(&self) -> Vec<Value> {
         let pods = self.server_pods().await;
@@ -433,6 +440,14 @@ pub async fn outrigger(args: &[&str]) -> Result<Output, String> {
     let program =
         std::env::var("OUTRIGGER").expect("OUTRIGGER names the program: run tests/e2e/run");
     run_with(&program, args, None).await
+}
+
+/// Deletes the Secret of the CA.
+pub async fn delete_ca() {
+    let secret = format!("{NAME}-ca");
+    kubectl(&["delete", "secret", &secret, "--namespace", HOME])
+        .await
+        .expect("deleted");
 }
 
 /// Tells how many servers there should be.

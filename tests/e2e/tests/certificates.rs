@@ -1,6 +1,6 @@
 //! One CA for all replicas, and a caBundle that is right again within seconds, whoever did what to it.
 
-use outrigger_e2e::{Cluster, HOME, NAME, kubectl, scale, storm, until, value};
+use outrigger_e2e::{Cluster, HOME, NAME, delete_ca, kubectl, scale, storm, until, value};
 use serde_json::{Value, json};
 
 const CONFIGURATIONS: [(&str, &str); 4] = [
@@ -82,17 +82,7 @@ async fn works(cluster: &Cluster) {
 async fn five_replicas_that_start_at_once_have_one_ca() {
     let _storm = storm().await;
     let cluster = Cluster::connect().await;
-    rolled_out(0).await;
-    cluster.server_gone().await;
-    kubectl(&[
-        "--namespace",
-        HOME,
-        "delete",
-        "secret",
-        &format!("{NAME}-ca"),
-    ])
-    .await
-    .expect("deleted");
+    cluster.forget_ca().await;
     rolled_out(5).await;
     let pem = agreed(&cluster, 5).await;
     assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), 1, "{pem}");
@@ -106,10 +96,7 @@ async fn what_is_lost_comes_back() {
     let _storm = storm().await;
     let cluster = Cluster::connect().await;
     let before = agreed(&cluster, 2).await;
-    let secret = format!("{NAME}-ca");
-    kubectl(&["--namespace", HOME, "delete", "secret", &secret])
-        .await
-        .expect("deleted");
+    delete_ca().await;
     assert_eq!(
         agreed(&cluster, 2).await,
         before,
@@ -173,32 +160,20 @@ async fn what_nobody_can_heal_is_said() {
         .await
         .expect("JSON");
     let damage = r#"{"data": {"ca-1.crt": "bm8="}}"#;
-    kubectl(&[
-        "--namespace",
-        HOME,
-        "patch",
-        "secret",
-        &secret,
-        "-p",
-        damage,
-    ])
-    .await
-    .expect("patched");
+    cluster
+        .existing(HOME)
+        .kubectl(&["patch", "secret", &secret, "-p", damage])
+        .await
+        .expect("patched");
     said(&cluster, &format!("Secret `{secret}`: ca-1:")).await;
     works(&cluster).await;
     let saved: Value = serde_json::from_str(&saved).expect("JSON");
     let repair = json!({"data": saved["data"]}).to_string();
-    kubectl(&[
-        "--namespace",
-        HOME,
-        "patch",
-        "secret",
-        &secret,
-        "-p",
-        &repair,
-    ])
-    .await
-    .expect("patched");
+    cluster
+        .existing(HOME)
+        .kubectl(&["patch", "secret", &secret, "-p", &repair])
+        .await
+        .expect("patched");
     agreed(&cluster, 2).await;
 }
 

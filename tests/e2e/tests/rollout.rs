@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use outrigger_e2e::{
-    BUSYBOX, Cluster, HOME, NAME, Space, kubectl, pattern, recipe, scale, sidecars, storm, until,
+    BUSYBOX, Cluster, NAME, Space, kubectl, pattern, recipe, scale, sidecars, storm, until,
 };
 use serde_json::{Value, json};
 
@@ -79,17 +79,7 @@ async fn no_pod_is_lost_and_none_is_without_its_helper() {
     let space = cluster.space("rollout", json!({})).await;
     space.define(&pattern("sleepy")).await;
     // A CA with a short life has to be a new one.
-    scale(0).await;
-    cluster.server_gone().await;
-    kubectl(&[
-        "--namespace",
-        HOME,
-        "delete",
-        "secret",
-        &format!("{NAME}-ca"),
-    ])
-    .await
-    .expect("deleted");
+    cluster.forget_ca().await;
     upgrade(0).await;
     scale(2).await;
     until("two replicas", async || {
