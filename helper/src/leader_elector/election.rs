@@ -1,0 +1,275 @@
+//! The candidate's loop: read, decide, claim, wait for what may change the answer.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, pin_mut};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams, WatchEvent, WatchParams};
+use kube::{Api, Client};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::lease::{self, Sighting, Step};
+use super::{Candidate, Shared};
+use crate::backoff::backoff;
+use crate::life::Life;
+
+/// How long giving the Lease back may take, all in all.
+const RELEASE: Duration = Duration::from_secs(3);
+/// How long the loser of a race for the Lease waits before it looks again.
+const RACE: Duration = Duration::from_millis(100);
+
+struct Election<'a> {
+    leases: Api<Lease>,
+    candidate: Candidate,
+    shared: &'a Shared,
+    seen: Option<Sighting>,
+    /// Whether the app was last told that it leads.
+    leading: bool,
+    /// Whether the role lets us watch.
+    sees: bool,
+}
+
+/// What a round ended with.
+enum Round {
+    /// Our claim is written.
+    Leads,
+    /// Another leads until then at least; the Lease as it was read.
+    Follows(Instant, Lease),
+    /// Another wrote between our reading and our writing.
+    Raced,
+}
+
+/// Takes part until the end of `life`; gives the Lease back if it is ours then.
+pub(super) async fn run(client: Client, candidate: Candidate, shared: &Shared, life: &Life) {
+    let retry = candidate.retry_period;
+    let leases = Api::namespaced(client, &candidate.namespace);
+    let mut election = Election {
+        leases,
+        candidate,
+        shared,
+        seen: None,
+        leading: false,
+        sees: true,
+    };
+    let mut failures = 0;
+    while !life.is_over() {
+        let round = tokio::select! {
+            round = election.round() => round,
+            () = life.ended() => break,
+        };
+        failures = if round.is_err() { failures + 1 } else { 0 };
+        election.tell();
+        match round {
+            Ok(Round::Leads) => life.sleep(retry).await,
+            Ok(Round::Follows(until, lease)) => tokio::select! {
+                () = election.change(until, lease) => {}
+                () = life.ended() => break,
+            },
+            Ok(Round::Raced) => life.sleep(backoff(RACE, RACE, 1)).await,
+            Err(error) => {
+                shared.failures.inc();
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    failures,
+                    "no answer about the Lease"
+                );
+                // Soon at first: our claim may be running out.
+                life.sleep(backoff(retry / 4, retry, failures)).await;
+            }
+        }
+        election.tell();
+    }
+    election.release().await;
+}
+
+impl Election<'_> {
+    /// Reads the Lease, and claims it where that is due. Two tries fit into the renew deadline.
+    async fn round(&mut self) -> anyhow::Result<Round> {
+        let patience = self.candidate.renew_deadline / 2;
+        let lease = timeout(patience, self.leases.get_opt(&self.candidate.lease)).await??;
+        self.note(lease.as_ref());
+        let Some(lease) = lease else {
+            return self.claim(None, patience).await;
+        };
+        let now = Instant::now();
+        let Candidate {
+            identity,
+            lease_duration,
+            ..
+        } = &self.candidate;
+        let seen = lease::sight(self.seen.take(), &lease, now);
+        let step = lease::step(&lease, identity, &seen, *lease_duration, now);
+        self.seen = Some(seen);
+        match step {
+            Step::Wait(until) => Ok(Round::Follows(until, lease)),
+            Step::Claim => self.claim(Some(lease), patience).await,
+        }
+    }
+
+    /// Writes our claim. The resourceVersion lets only one of several do so.
+    async fn claim(&mut self, lease: Option<Lease>, patience: Duration) -> anyhow::Result<Round> {
+        let Candidate {
+            lease: name,
+            identity,
+            lease_seconds,
+            renew_deadline,
+            ..
+        } = &self.candidate;
+        let new = lease.is_none();
+        let named = || Lease {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                ..ObjectMeta::default()
+            },
+            ..Lease::default()
+        };
+        let lease = lease::claimed(
+            lease.unwrap_or_else(named),
+            identity,
+            *lease_seconds,
+            Timestamp::now(),
+        );
+        let params = PostParams::default();
+        let sent = Instant::now();
+        let written = match new {
+            true => timeout(patience, self.leases.create(&params, &lease)).await?,
+            false => timeout(patience, self.leases.replace(name, &params, &lease)).await?,
+        };
+        match written {
+            Ok(lease) => {
+                self.note(Some(&lease));
+                self.shared.standing().until = Some(sent + *renew_deadline);
+                Ok(Round::Leads)
+            }
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => {
+                Ok(Round::Raced)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes over what the API server said. A Lease that is not ours ends our claim at once.
+    fn note(&self, lease: Option<&Lease>) {
+        let holder = lease.map(lease::holder).unwrap_or_default();
+        let mut standing = self.shared.standing();
+        standing.contact = Some(Instant::now());
+        if standing.holder != holder {
+            holder.clone_into(&mut standing.holder);
+        }
+        if holder != self.candidate.identity {
+            standing.until = None;
+        }
+    }
+
+    /// Logs and counts a change of what the app is told.
+    fn tell(&mut self) {
+        let leading = self.shared.standing().leads(Instant::now());
+        if leading == self.leading {
+            return;
+        }
+        self.leading = leading;
+        if leading {
+            self.shared.elected.inc();
+            tracing::info!("leading");
+        } else {
+            self.shared.lost.inc();
+            tracing::warn!("not leading any more");
+        }
+    }
+
+    /// Returns when the Lease has changed hands or was given back, and at `until` at the latest.
+    async fn change(&mut self, until: Instant, lease: Lease) {
+        let retry = Instant::now() + self.candidate.retry_period;
+        if self.sees && self.watch(until, &lease).await.is_some() {
+            return;
+        }
+        sleep_until(until.min(retry)).await;
+    }
+
+    /// Nothing where the watch broke off.
+    async fn watch(&mut self, mut until: Instant, lease: &Lease) -> Option<()> {
+        let Candidate {
+            lease: name,
+            identity,
+            lease_duration,
+            ..
+        } = &self.candidate;
+        let version = lease.metadata.resource_version.as_deref()?;
+        let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+        let events = match timeout(
+            self.candidate.renew_deadline / 2,
+            self.leases.watch(&params, version),
+        )
+        .await
+        .ok()?
+        {
+            Ok(events) => events,
+            Err(kube::Error::Api(status)) if status.is_forbidden() => {
+                self.sees = false;
+                tracing::warn!(
+                    "the role lacks `watch` on the Lease: hand-overs are seen a retry period later"
+                );
+                return None;
+            }
+            Err(_) => return None,
+        };
+        pin_mut!(events);
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event?.ok()?,
+                () = sleep_until(until) => return Some(()),
+            };
+            let lease = match event {
+                WatchEvent::Added(lease) | WatchEvent::Modified(lease) => lease,
+                WatchEvent::Deleted(_) => return Some(()),
+                WatchEvent::Bookmark(_) => continue,
+                WatchEvent::Error(_) => return None,
+            };
+            self.note(Some(&lease));
+            let now = Instant::now();
+            let seen = lease::sight(self.seen.take(), &lease, now);
+            let step = lease::step(&lease, identity, &seen, *lease_duration, now);
+            self.seen = Some(seen);
+            match step {
+                Step::Wait(later) => until = later,
+                Step::Claim => return Some(()),
+            }
+        }
+    }
+
+    /// Stops leading first, and then lets the next one know.
+    async fn release(&mut self) {
+        self.shared.standing().until = None;
+        let released = timeout(RELEASE, async {
+            // A claim that was being written when we stopped may have made the version that we know an old one.
+            loop {
+                let lease = self.leases.get(&self.candidate.lease).await?;
+                if lease::holder(&lease) != self.candidate.identity {
+                    return Ok(());
+                }
+                let lease = lease::released(lease, Timestamp::now());
+                match self
+                    .leases
+                    .replace(&self.candidate.lease, &PostParams::default(), &lease)
+                    .await
+                {
+                    Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                    written => return written.map(drop),
+                }
+            }
+        });
+        match released.await {
+            Ok(Ok(())) => {
+                self.shared.standing().holder.clear();
+                tracing::info!("gave the Lease back");
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the Lease is not given back: the next leader waits until it runs out")
+            }
+            Err(_) => tracing::warn!(
+                "the Lease is not given back in time: the next leader waits until it runs out"
+            ),
+        }
+    }
+}
