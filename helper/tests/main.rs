@@ -1,1 +1,7 @@
-fn main() {}
+//! The jobs against the servers they are for: real Redis, MariaDB, PostgreSQL, the real API server. `tests/helper/run` fetches and
+//! names them, and runs these tests; without them they fail.
+
+mod support;
+
+mod leader_elector;
+mod work_queue;

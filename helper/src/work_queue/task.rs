@@ -32,7 +32,11 @@ enum End<'a> {
 
 impl Task {
     pub(super) fn new(shop: Arc<Shop>, item: Item) -> Self {
-        Self { shop, item, delivered: Instant::now() }
+        Self {
+            shop,
+            item,
+            delivered: Instant::now(),
+        }
     }
 
     /// Sees the item through; has a hand as long as the app is busy with it.
@@ -59,19 +63,33 @@ impl Task {
             return false;
         };
         if item.attempt > shop.max_attempts {
-            self.end(End::Dead("the consumer ended during the last attempt")).await;
+            self.end(End::Dead("the consumer ended during the last attempt"))
+                .await;
             return false;
         }
         let body = Bytes::copy_from_slice(body);
-        match shop.worker.post(&item.id, item.attempt, body, &shop.metrics).await {
+        match shop
+            .worker
+            .post(&item.id, item.attempt, body, &shop.metrics)
+            .await
+        {
             Attempt::Done => self.end(End::Done).await,
             Attempt::Unreachable(reason) => {
-                tracing::info!(id = item.id, reason, "the app cannot be reached: the item goes back");
+                tracing::info!(
+                    id = item.id,
+                    reason,
+                    "the app cannot be reached: the item goes back"
+                );
                 self.give_back(item.attempt - 1).await;
             }
             Attempt::Failed(reason) => {
                 shop.metrics.failed.inc();
-                tracing::info!(id = item.id, attempt = item.attempt, reason, "attempt failed");
+                tracing::info!(
+                    id = item.id,
+                    attempt = item.attempt,
+                    reason,
+                    "attempt failed"
+                );
                 if item.attempt < shop.max_attempts {
                     return true;
                 }
@@ -83,7 +101,11 @@ impl Task {
 
     /// Tells Redis until it has answered, or the item may be another's.
     async fn end(&self, end: End<'_>) {
-        let Self { shop, item, delivered } = self;
+        let Self {
+            shop,
+            item,
+            delivered,
+        } = self;
         let mut failures = 0;
         while let Err(error) = self.tell(&end).await {
             failures += 1;
@@ -97,7 +119,12 @@ impl Task {
             End::Done => drop(shop.metrics.done.inc()),
             End::Dead(reason) => {
                 shop.metrics.dead.inc();
-                tracing::warn!(id = item.id, attempts = item.attempt, reason, "the item is a dead letter");
+                tracing::warn!(
+                    id = item.id,
+                    attempts = item.attempt,
+                    reason,
+                    "the item is a dead letter"
+                );
             }
         }
     }
