@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::life::Life;
-use crate::{admin, leader_elector, work_queue};
+use crate::{admin, leader_elector, scatter_gather, work_queue};
 
 /// The helper programs of Outrigger's patterns that no maintained engine does.
 ///
@@ -30,6 +30,7 @@ struct Cli {
 enum Job {
     LeaderElector(Box<leader_elector::LeaderElectorArgs>),
     WorkQueue(Box<work_queue::WorkQueueArgs>),
+    ScatterGather(Box<scatter_gather::ScatterGatherArgs>),
     Drain(admin::DrainArgs),
 }
 
@@ -64,6 +65,7 @@ async fn job(job: Job) -> anyhow::Result<()> {
     match job {
         Job::LeaderElector(args) => leader_elector::run(*args, life).await,
         Job::WorkQueue(args) => work_queue::run(*args, life).await,
+        Job::ScatterGather(args) => scatter_gather::run(*args, life).await,
         Job::Drain(args) => admin::drain(&args).await,
     }
 }

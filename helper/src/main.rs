@@ -18,7 +18,7 @@ mod outgoing;
 mod port;
 mod redis_server;
 //mod redis_slowlog;
-//mod scatter_gather;
+mod scatter_gather;
 //mod self_signed;
 mod settings;
 mod work_queue;
