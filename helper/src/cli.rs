@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::life::Life;
-use crate::{admin, leader_elector, scatter_gather, work_queue};
+use crate::{
+    admin, health, leader_elector, redis_slowlog, scatter_gather, self_signed, work_queue,
+};
 
 /// The helper programs of Outrigger's patterns that no maintained engine does.
 ///
@@ -31,6 +33,9 @@ enum Job {
     LeaderElector(Box<leader_elector::LeaderElectorArgs>),
     WorkQueue(Box<work_queue::WorkQueueArgs>),
     ScatterGather(Box<scatter_gather::ScatterGatherArgs>),
+    RedisSlowlog(Box<redis_slowlog::RedisSlowlogArgs>),
+    Health(health::HealthArgs),
+    SelfSigned(self_signed::SelfSignedArgs),
     Drain(admin::DrainArgs),
 }
 
@@ -66,6 +71,9 @@ async fn job(job: Job) -> anyhow::Result<()> {
         Job::LeaderElector(args) => leader_elector::run(*args, life).await,
         Job::WorkQueue(args) => work_queue::run(*args, life).await,
         Job::ScatterGather(args) => scatter_gather::run(*args, life).await,
+        Job::RedisSlowlog(args) => redis_slowlog::run(*args, life).await,
+        Job::Health(args) => health::run(args, life).await,
+        Job::SelfSigned(args) => self_signed::run(&args),
         Job::Drain(args) => admin::drain(&args).await,
     }
 }

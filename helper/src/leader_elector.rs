@@ -189,9 +189,10 @@ async fn who(State((shared, me)): State<(Arc<Shared>, Arc<str>)>) -> impl IntoRe
 }
 
 async fn whether(State((shared, _)): State<(Arc<Shared>, Arc<str>)>) -> StatusCode {
-    match shared.standing().leads(Instant::now()) {
-        true => StatusCode::OK,
-        false => StatusCode::SERVICE_UNAVAILABLE,
+    if shared.standing().leads(Instant::now()) {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::life::Life;
 
 /// From the start of a connection, or of the wait for the next request on it, to the end of the request's head.
-const HEAD: Duration = Duration::from_secs(60);
+const HEAD: Duration = Duration::from_mins(1);
 
 /// A bound port.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ use crate::settings::Secret;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the server is, and who we are to it.
+#[allow(clippy::struct_field_names)] // they are flags: several servers may have a password
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Redis")]
 pub(crate) struct RedisArgs {
@@ -103,17 +104,15 @@ pub(crate) fn client(
         }
         None => None,
     };
-    let client = match url.starts_with("rediss://") || url.starts_with("valkeys://") {
-        true => Client::build_with_tls(
-            info,
-            TlsCertificates {
-                client_tls: None,
-                root_cert,
-            },
-        ),
-        false => Client::open(info),
-    };
-    Ok(client?)
+    if url.starts_with("rediss://") || url.starts_with("valkeys://") {
+        let client_tls = None;
+        let certificates = TlsCertificates {
+            client_tls,
+            root_cert,
+        };
+        return Ok(Client::build_with_tls(info, certificates)?);
+    }
+    Ok(Client::open(info)?)
 }
 
 /// A connection that is there when it is needed. Commands of several tasks share it; a blocking one needs a link of its own.

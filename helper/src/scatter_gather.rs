@@ -376,7 +376,7 @@ impl Root {
                     break;
                 }
                 Ok(answer) if self.merge == Merge::Raw || is_json(&answer.body.bytes) => {
-                    gathered.good.push((place, answer))
+                    gathered.good.push((place, answer));
                 }
                 Ok(_) => gathered
                     .missing

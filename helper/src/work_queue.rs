@@ -38,8 +38,8 @@ use worker::Worker;
 
 /// How long a read waits for items. A drain waits for it, too.
 const BLOCK: Duration = Duration::from_millis(500);
-/// Between two looks at what may be trimmed.
-const TRIM: Duration = Duration::from_secs(10);
+/// Between two looks at how much there is to do, and what may be trimmed.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Take items from a Redis stream, and POST each to the app on localhost
 ///
@@ -198,19 +198,16 @@ pub(crate) async fn run(args: WorkQueueArgs, life: Life) -> anyhow::Result<()> {
     };
     let admin = admin.serve(health, &open).await?;
     let tasks = TaskTracker::new();
-    let trimming = async {
-        while trim == Trim::Done {
-            tokio::time::sleep(TRIM).await;
-            if let Err(error) = shop.queue.trim(&shop.metrics).await {
-                tracing::warn!(%error, "nothing trimmed");
-            }
-        }
-        std::future::pending().await
+    let end = async {
+        life.ended().await;
+        closing.cancel();
+        // The look that is under way is waited for: what it was handed must be given back.
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = shop.take(&tasks) => {}
-        () = async { life.ended().await; closing.cancel(); std::future::pending().await } => {}
-        () = trimming => {}
+        () = shop.look(trim) => {}
+        () = end => {}
     }
     tasks.close();
     tracing::info!(in_hand = tasks.len(), "no new items");
@@ -251,6 +248,16 @@ impl Shop {
                         () = self.closing.cancelled() => return,
                     }
                 }
+            }
+        }
+    }
+
+    /// Looks after the stream for ever, at intervals.
+    async fn look(&self, trim: Trim) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Err(error) = self.queue.look(trim, &self.metrics).await {
+                tracing::warn!(%error, "no look at the stream");
             }
         }
     }

@@ -3,5 +3,9 @@
 
 mod support;
 
+mod health;
 mod leader_elector;
+mod redis_slowlog;
+mod scatter_gather;
+mod self_signed;
 mod work_queue;

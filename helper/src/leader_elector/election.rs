@@ -35,7 +35,7 @@ enum Round {
     /// Our claim is written.
     Leads,
     /// Another leads until then at least; the Lease as it was read.
-    Follows(Instant, Lease),
+    Follows(Instant, Box<Lease>),
     /// Another wrote between our reading and our writing.
     Raced,
 }
@@ -63,7 +63,7 @@ pub(super) async fn run(client: Client, candidate: Candidate, shared: &Shared, l
         match round {
             Ok(Round::Leads) => life.sleep(retry).await,
             Ok(Round::Follows(until, lease)) => tokio::select! {
-                () = election.change(until, lease) => {}
+                () = election.change(until, &lease) => {}
                 () = life.ended() => break,
             },
             Ok(Round::Raced) => life.sleep(backoff(RACE, RACE, 1)).await,
@@ -102,7 +102,7 @@ impl Election<'_> {
         let step = lease::step(&lease, identity, &seen, *lease_duration, now);
         self.seen = Some(seen);
         match step {
-            Step::Wait(until) => Ok(Round::Follows(until, lease)),
+            Step::Wait(until) => Ok(Round::Follows(until, Box::new(lease))),
             Step::Claim => self.claim(Some(lease), patience).await,
         }
     }
@@ -132,9 +132,10 @@ impl Election<'_> {
         );
         let params = PostParams::default();
         let sent = Instant::now();
-        let written = match new {
-            true => timeout(patience, self.leases.create(&params, &lease)).await?,
-            false => timeout(patience, self.leases.replace(name, &params, &lease)).await?,
+        let written = if new {
+            timeout(patience, self.leases.create(&params, &lease)).await?
+        } else {
+            timeout(patience, self.leases.replace(name, &params, &lease)).await?
         };
         match written {
             Ok(lease) => {
@@ -179,9 +180,9 @@ impl Election<'_> {
     }
 
     /// Returns when the Lease has changed hands or was given back, and at `until` at the latest.
-    async fn change(&mut self, until: Instant, lease: Lease) {
+    async fn change(&mut self, until: Instant, lease: &Lease) {
         let retry = Instant::now() + self.candidate.retry_period;
-        if self.sees && self.watch(until, &lease).await.is_some() {
+        if self.sees && self.watch(until, lease).await.is_some() {
             return;
         }
         sleep_until(until.min(retry)).await;
@@ -265,7 +266,7 @@ impl Election<'_> {
                 tracing::info!("gave the Lease back");
             }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the Lease is not given back: the next leader waits until it runs out")
+                tracing::warn!(%error, "the Lease is not given back: the next leader waits until it runs out");
             }
             Err(_) => tracing::warn!(
                 "the Lease is not given back in time: the next leader waits until it runs out"

@@ -281,7 +281,9 @@ mod tests {
         );
         drop(held);
         assert_eq!(
-            read(body(b"123"), 8, &memory).await.map(|held| held.bytes),
+            read(body(b"123"), 8, &memory)
+                .await
+                .map(|held| held.bytes.clone()),
             Ok(Bytes::from_static(b"123"))
         );
         assert_eq!(memory.0.load(Ordering::Relaxed), 10);

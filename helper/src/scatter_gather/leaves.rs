@@ -53,10 +53,10 @@ impl Authority {
             .trim_start_matches('[')
             .trim_end_matches(']')
             .to_owned();
-        match host.is_empty() || authority.as_str().contains('@') {
-            true => Err(expected()),
-            false => Ok(Self { host, port, header }),
+        if host.is_empty() || authority.as_str().contains('@') {
+            return Err(expected());
         }
+        Ok(Self { host, port, header })
     }
 }
 

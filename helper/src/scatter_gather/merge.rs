@@ -58,12 +58,12 @@ impl Order {
 /// `hits` or `result.hits`.
 pub(super) fn parse_path(text: &str) -> Result<Vec<String>, String> {
     let steps: Vec<_> = text.split('.').map(str::to_owned).collect();
-    match steps.iter().any(String::is_empty) {
-        true => Err(format!(
+    if steps.iter().any(String::is_empty) {
+        return Err(format!(
             "expected a path such as score or meta.score, not `{text}`"
-        )),
-        false => Ok(steps),
+        ));
     }
+    Ok(steps)
 }
 
 /// A value on its way to the answer.
@@ -71,7 +71,7 @@ enum Merged<'a> {
     /// As a leaf wrote it.
     Text(&'a str),
     List(Vec<&'a str>),
-    Map(Vec<(Cow<'a, str>, Merged<'a>)>),
+    Map(Vec<(Cow<'a, str>, Self)>),
     Sum(String),
 }
 
@@ -197,7 +197,7 @@ fn sum<'a>(numbers: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
     serde_json::Number::from_f64(sum).map(|sum| sum.to_string())
 }
 
-impl<'a> Merged<'a> {
+impl Merged<'_> {
     /// Sorts and cuts the list at the path, if there is one.
     fn shape(&mut self, path: &[String], shape: &Shape) {
         if let Self::Text(text) = *self {

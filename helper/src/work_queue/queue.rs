@@ -10,6 +10,7 @@ use redis::streams::{
 };
 use redis::{Client, RedisError, RedisResult, Value, cmd, pipe};
 
+use super::Trim;
 use super::metrics::Metrics;
 use crate::names;
 use crate::redis_server::Link;
@@ -362,8 +363,8 @@ impl Queue {
         Ok(!pending.ids.is_empty())
     }
 
-    /// Takes out of the stream what every group has done, and looks at how much there is to do.
-    pub(super) async fn trim(&self, metrics: &Metrics) -> RedisResult<()> {
+    /// Looks at how much there is to do, and takes out of the stream what every group has done.
+    pub(super) async fn look(&self, trim: Trim, metrics: &Metrics) -> RedisResult<()> {
         let Names { stream, group, .. } = &self.names;
         let groups: StreamInfoGroupsReply = self
             .link
@@ -395,7 +396,7 @@ impl Queue {
                 );
             }
         }
-        let Some((time, number)) = keep else {
+        let (Some((time, number)), Trim::Done) = (keep, trim) else {
             return Ok(());
         };
         self.link

@@ -101,9 +101,10 @@ impl Worker {
         let status = answer.status();
         // Read, so that the connection serves the next item, too.
         let _ = Limited::new(answer.into_body(), ANSWER).collect().await;
-        match status.is_success() {
-            true => Attempt::Done,
-            false => Attempt::Failed(format!("status {}", status.as_u16())),
+        if status.is_success() {
+            Attempt::Done
+        } else {
+            Attempt::Failed(format!("status {}", status.as_u16()))
         }
     }
 
