@@ -58,14 +58,7 @@ impl Default for Catalog {
 }
 
 /// The files under `patterns/`, by name.
-pub const BUILT_IN_SOURCES: &[(&str, &str)] = &[
-    ("https", include_str!("../patterns/https.yaml")),
-    (
-        "redis-metrics",
-        include_str!("../patterns/redis-metrics.yaml"),
-    ),
-    ("redis-shard", include_str!("../patterns/redis-shard.yaml")),
-];
+pub const BUILT_IN_SOURCES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/patterns.rs"));
 
 /// Compiled once a process. A built-in that does not load is a mistake of ours that no build gets past: a test loads each.
 static BUILT_IN: LazyLock<BTreeMap<String, Arc<Pattern>>> = LazyLock::new(|| {

@@ -130,6 +130,10 @@ pub struct PatternSpec {
     /// Let the injected containers see the app's service account token.
     #[serde(default)]
     pub service_account_token: bool,
+    /// What the helpers do at the API server, as rules of a Role. Injection grants nothing: `outrigger catalog show NAME -o rbac`
+    /// prints the Role and the RoleBinding that the Pod's namespace needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permissions: Vec<Permission>,
     /// `false`: `containers` become regular containers instead of native sidecars.
     #[serde(default = "yes")]
     pub native: bool,
@@ -139,6 +143,21 @@ pub struct PatternSpec {
     /// The operating system its images are for; Pods of the other one are skipped.
     #[serde(default)]
     pub os: Os,
+}
+
+/// A rule of a Role (`PolicyRule` in `rbac/v1/types.go`), without what a namespace cannot grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Permission {
+    /// API groups; the empty one is the core's.
+    pub api_groups: Vec<String>,
+    /// Resources, such as `leases`.
+    pub resources: Vec<String>,
+    /// Names of objects; all of them where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resource_names: Vec<String>,
+    /// What is done to them, such as `get`.
+    pub verbs: Vec<String>,
 }
 
 /// The only way to ask for a given port.

@@ -97,19 +97,25 @@ pub(crate) async fn run(args: HealthArgs, life: Life) -> anyhow::Result<()> {
 /// The checks of a file, not run yet.
 fn load(path: &PathBuf) -> anyhow::Result<Checks> {
     let text = std::fs::read_to_string(path)?;
-    let Config { checks } = serde_json::from_str(&text)?;
+    let Config {
+        checks,
+        timeout,
+        cache,
+        directory,
+    } = serde_json::from_str(&text)?;
     ensure!(
         !checks.is_empty(),
         "`checks` is empty: expected at least one"
     );
     let mut named = Vec::<Arc<Named>>::new();
-    for check in checks {
+    for mut check in checks {
+        check.locate(&directory);
         if named.iter().any(|other| other.name == check.name) {
             bail!("two checks are called `{}`", check.name);
         }
         let name = check.name.clone();
         named.push(Arc::new(
-            Named::new(check).with_context(|| format!("check `{name}`"))?,
+            Named::new(check, timeout, cache).with_context(|| format!("check `{name}`"))?,
         ));
     }
     Ok(Checks {

@@ -51,13 +51,10 @@ const NAMED: usize = 50;
 /// Leaves that answer 2xx with JSON within the leaf timeout are merged; the answer has `X-Leaves: 3/4`, and `X-Leaves-Missing` with
 /// the others and why. Fewer than `--min-leaves` is 504, no leaf known 503.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("who").required(true).args(["leaf_service", "leaves"]))]
 pub(crate) struct ScatterGatherArgs {
-    /// Name and port whose every address is a leaf, as of a headless Service; asked for again when the records' time to live is over
-    #[arg(long, value_name = "HOST:PORT", value_parser = Authority::parse, env = "OUTRIGGER_LEAF_SERVICE")]
-    leaf_service: Option<Authority>,
-    /// The leaves, one address each
-    #[arg(long = "leaf", value_name = "HOST:PORT", value_parser = Authority::parse, value_delimiter = ',', env = "OUTRIGGER_LEAVES")]
+    /// Name and port; each of its addresses is a leaf, such as every Pod of a headless Service. It is asked for anew when the
+    /// records' time to live is over
+    #[arg(long = "leaf", value_name = "HOST:PORT", required = true, value_parser = Authority::parse, value_delimiter = ',', env = "OUTRIGGER_LEAVES")]
     leaves: Vec<Authority>,
     /// How long a leaf may take, from the first byte sent to the last one read
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = settings::duration, env = "OUTRIGGER_LEAF_TIMEOUT")]
@@ -138,7 +135,6 @@ struct ByOutcome {
 /// Serves until the end of `life`, and then finishes what is under way.
 pub(crate) async fn run(args: ScatterGatherArgs, life: Life) -> anyhow::Result<()> {
     let ScatterGatherArgs {
-        leaf_service,
         leaves,
         leaf_timeout,
         min_leaves,
@@ -166,7 +162,7 @@ pub(crate) async fn run(args: ScatterGatherArgs, life: Life) -> anyhow::Result<(
         "`--list`, `--sort-by` and `--limit` need `--merge deep` or `--merge concat`"
     );
     let root = Arc::new(Root {
-        leaves: Leaves::new(leaf_service, leaves)?,
+        leaves: Leaves::new(leaves)?,
         client: outgoing::client(leaf_timeout),
         leaf_timeout,
         min_leaves: min_leaves.into(),

@@ -7,6 +7,7 @@ use super::output::{Ending, Printer, bold, table};
 use super::world::{World, WorldArgs};
 use crate::pattern::Pattern;
 use crate::text::{plain, suggestion};
+use crate::yaml;
 
 /// List the patterns, or show one with its parameters
 #[derive(Debug, Args)]
@@ -32,8 +33,8 @@ enum CatalogVerb {
         #[command(flatten)]
         world: WorldArgs,
         /// What to print
-        #[arg(short, long, value_enum, default_value_t = Format::Table)]
-        output: Format,
+        #[arg(short, long, value_enum, default_value_t = ShowFormat::Table)]
+        output: ShowFormat,
     },
 }
 
@@ -42,6 +43,16 @@ enum Format {
     Table,
     Json,
     Markdown,
+}
+
+/// What `show` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ShowFormat {
+    Table,
+    Json,
+    Markdown,
+    /// The Role and RoleBinding that the helpers need, for `kubectl apply`
+    Rbac,
 }
 
 pub(super) fn run(args: &CatalogArgs, printer: &mut Printer) -> anyhow::Result<Ending> {
@@ -55,7 +66,7 @@ pub(super) fn run(args: &CatalogArgs, printer: &mut Printer) -> anyhow::Result<E
         CatalogVerb::List { output, .. } => printer.data(&list(&patterns, *output))?,
         CatalogVerb::Show { name, output, .. } => {
             if let Some(pattern) = patterns.iter().find(|pattern| pattern.name == *name) {
-                printer.data(&show(pattern, *output))?;
+                printer.data(&show(pattern, *output)?)?;
             } else {
                 let near = suggestion(name, patterns.iter().map(|pattern| pattern.name.as_str()));
                 let hint = if near.is_empty() {
@@ -104,15 +115,16 @@ fn list(patterns: &[&std::sync::Arc<Pattern>], format: Format) -> String {
     }
 }
 
-fn show(pattern: &Pattern, format: Format) -> String {
-    match format {
-        Format::Json => {
+fn show(pattern: &Pattern, format: ShowFormat) -> anyhow::Result<String> {
+    Ok(match format {
+        ShowFormat::Rbac => rbac(pattern)?,
+        ShowFormat::Json => {
             let mut value = summary(pattern);
             value["params"] = pattern.schema.source().clone();
             value["spec"] = serde_json::to_value(&pattern.spec).unwrap_or_default();
             format!("{value:#}\n")
         }
-        Format::Table => {
+        ShowFormat::Table => {
             let spec = &pattern.spec;
             let mut text = format!(
                 "{} ({}): {}\n\n",
@@ -141,9 +153,18 @@ fn show(pattern: &Pattern, format: Format) -> String {
                 bold("images"),
                 images.join("\n  ")
             ));
+            if !spec.permissions.is_empty() {
+                text.push_str(&format!(
+                    "\n{}\n  {}\n  outrigger catalog show {} -o rbac | kubectl apply --namespace NAMESPACE -f -\n",
+                    bold("permissions"),
+                    "the Pod's service account needs them; injection grants none:",
+                    pattern.name
+                ));
+                text.push_str(&indented(&rbac(pattern)?));
+            }
             text
         }
-        Format::Markdown => {
+        ShowFormat::Markdown => {
             let spec = &pattern.spec;
             let rows: Vec<Vec<String>> = parameters(pattern)
                 .into_iter()
@@ -176,7 +197,35 @@ fn show(pattern: &Pattern, format: Format) -> String {
                 markdown(&rows)
             )
         }
+    })
+}
+
+/// The Role with the pattern's permissions, and who has it: the service account of Pods that name none.
+fn rbac(pattern: &Pattern) -> anyhow::Result<String> {
+    let permissions = &pattern.spec.permissions;
+    if permissions.is_empty() {
+        return Ok(String::new());
     }
+    let name = format!("outrigger-{}", pattern.name);
+    let api = "rbac.authorization.k8s.io";
+    let role = json!({
+        "apiVersion": format!("{api}/v1"), "kind": "Role", "metadata": {"name": name}, "rules": permissions,
+    });
+    let binding = json!({
+        "apiVersion": format!("{api}/v1"), "kind": "RoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": api, "kind": "Role", "name": name},
+        // The Pods' own one, where they have one.
+        "subjects": [{"kind": "ServiceAccount", "name": "default"}],
+    });
+    Ok(format!(
+        "{}---\n{}",
+        yaml::write(&role)?,
+        yaml::write(&binding)?
+    ))
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 fn summary(pattern: &Pattern) -> Value {

@@ -1,5 +1,7 @@
 //! Dress: the parts of a pattern become parts of the Pod: their names, their mounts, what the engine gives to all, `override`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::decision::Reason;
@@ -17,14 +19,34 @@ use crate::text::{excerpt, or_list, plain, suggestion};
 pub(super) struct Naming<'a> {
     pub(super) pattern: &'a Pattern,
     container: String,
+    /// The pattern's volumes whose source rendered to nothing: they are left out, and so are their mounts.
+    absent: BTreeSet<String>,
 }
 
 impl<'a> Naming<'a> {
-    pub(super) fn of(pattern: &'a Pattern, instance: &Instance) -> Self {
+    pub(super) fn of(pattern: &'a Pattern, instance: &Instance, volumes: &[Value]) -> Self {
+        let bare = |volume: &Value| {
+            let fields = volume.as_object().filter(|fields| fields.len() == 1)?;
+            fields.get("name")?.as_str().map(str::to_owned)
+        };
         Self {
             pattern,
             container: instance.container(),
+            absent: volumes.iter().filter_map(bare).collect(),
         }
+    }
+
+    fn is_absent(&self, part: &Value) -> bool {
+        let name = part.get("name").and_then(Value::as_str);
+        name.is_some_and(|name| self.absent.contains(name))
+    }
+
+    /// Leaves out the mounts of volumes that are left out, and names the others.
+    pub(super) fn mounts(&self, mounts: &mut Vec<Value>, draft: &Draft<'_>) -> Result<(), Problem> {
+        mounts.retain(|mount| !self.is_absent(mount));
+        mounts
+            .iter_mut()
+            .try_for_each(|mount| self.mount(mount, draft))
     }
 
     fn volume(&self, name: &str) -> String {
@@ -32,7 +54,7 @@ impl<'a> Naming<'a> {
     }
 
     /// Renames what a mount names: the pattern's own volume, else one of the Pod's.
-    pub(super) fn mount(&self, mount: &mut Value, draft: &Draft<'_>) -> Result<(), Problem> {
+    fn mount(&self, mount: &mut Value, draft: &Draft<'_>) -> Result<(), Problem> {
         let Some(Value::String(name)) = mount.get_mut("name") else {
             return Err(Problem::from(Fault::new(
                 "name",
@@ -78,6 +100,7 @@ impl<'a> Naming<'a> {
         instance: &Instance,
     ) -> Vec<Value> {
         let mut volumes = rendered;
+        volumes.retain(|volume| !self.is_absent(volume));
         for volume in &mut volumes {
             if let Some(Value::String(name)) = volume.get_mut("name") {
                 *name = self.volume(name);
@@ -166,11 +189,9 @@ pub(super) fn dress(
     if !naming.pattern.spec.service_account_token && !at(mounts, keys::TOKEN_MOUNT) {
         mounts.push(json!({"name": keys::NO_TOKEN_VOLUME, "mountPath": keys::TOKEN_MOUNT, "readOnly": true}));
     }
-    mounts.iter_mut().try_for_each(|mount| {
-        naming
-            .mount(mount, draft)
-            .map_err(|problem| problem.under("volumeMounts"))
-    })
+    naming
+        .mounts(mounts, draft)
+        .map_err(|problem| problem.under("volumeMounts"))
 }
 
 /// Amounts of resources may be written as numbers; the API's are strings.

@@ -140,7 +140,7 @@ pub(crate) fn render(
         scope = scope.with("upstream", json!({"port": upstream.port}));
     }
     let rendered = pattern.render(&scope)?;
-    let naming = Naming::of(pattern, instance);
+    let naming = Naming::of(pattern, instance, &rendered.volumes);
     let lists = [
         (List::Regular, rendered.containers),
         (List::Init, rendered.init_containers),
@@ -148,11 +148,9 @@ pub(crate) fn render(
     let containers = containers(lists, settings, &naming, draft, around)?;
     let volumes = naming.volumes(rendered.volumes, &rendered.files, instance);
     let mut mounts = rendered.mounts;
-    mounts.iter_mut().try_for_each(|mount| {
-        naming
-            .mount(mount, draft)
-            .map_err(|problem| problem.under("app.volumeMounts"))
-    })?;
+    naming
+        .mounts(&mut mounts, draft)
+        .map_err(|problem| problem.under("app.volumeMounts"))?;
     let mut env = rendered.env;
     env.iter_mut()
         .for_each(|entry| stringify(entry.get_mut("value")));

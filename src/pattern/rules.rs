@@ -184,6 +184,13 @@ pub(super) fn check_volumes(pattern: &str, spec: &PatternSpec, faults: &mut Vec<
             &mut seen,
             faults,
         );
+        // The API server would take it for an `emptyDir`; here a volume without a source is one that is left out.
+        if volume.as_object().is_some_and(|fields| fields.len() == 1) {
+            faults.push(Fault::new(
+                format!("spec.volumes[{index}]"),
+                "needs a source, such as `emptyDir: {}`",
+            ));
+        }
     }
     let lists = [
         ("containers", &spec.containers),

@@ -186,7 +186,10 @@ fn quoted(text: &str) -> String {
 fn injected(catalog: &Catalog, key: &str, text: &str) -> Result<Value, Vec<String>> {
     let mut pod = json!({
         "metadata": {"name": "shop", "annotations": {key: text}},
-        "spec": {"containers": [{"name": "app", "image": "shop:1", "ports": [{"containerPort": 8080}]}]},
+        "spec": {
+            "containers": [{"name": "app", "image": "shop:1", "ports": [{"containerPort": 8080}]}],
+            "volumes": [{"name": "data", "emptyDir": {}}],
+        },
     });
     let namespace = Namespace {
         name: "shop".to_owned(),

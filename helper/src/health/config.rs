@@ -1,6 +1,6 @@
 //! What the file of checks may say.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,6 +12,15 @@ use crate::settings::{self, Secret};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Config {
     pub(super) checks: Vec<CheckSpec>,
+    /// For checks without their own: the whole check, connecting included.
+    #[serde(default = "timeout", deserialize_with = "duration")]
+    pub(super) timeout: Duration,
+    /// For checks without their own: how long an answer is good for.
+    #[serde(default = "cache", deserialize_with = "duration")]
+    pub(super) cache: Duration,
+    /// Where the files of passwords and certificate authorities are, if their paths do not begin with `/`.
+    #[serde(default)]
+    pub(super) directory: PathBuf,
 }
 
 /// One check: a name, its times, and exactly one of the kinds.
@@ -19,12 +28,10 @@ pub(super) struct Config {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct CheckSpec {
     pub(super) name: String,
-    /// The whole check, connecting included.
-    #[serde(default = "timeout", deserialize_with = "duration")]
-    pub(super) timeout: Duration,
-    /// How long an answer is good for.
-    #[serde(default = "cache", deserialize_with = "duration")]
-    pub(super) cache: Duration,
+    #[serde(default, deserialize_with = "some_duration")]
+    pub(super) timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "some_duration")]
+    pub(super) cache: Option<Duration>,
     pub(super) mysql: Option<SqlSpec>,
     pub(super) postgres: Option<SqlSpec>,
     pub(super) redis: Option<RedisSpec>,
@@ -32,6 +39,34 @@ pub(super) struct CheckSpec {
     pub(super) tcp: Option<TcpSpec>,
     pub(super) grpc: Option<GrpcSpec>,
     pub(super) file: Option<FileSpec>,
+}
+
+impl CheckSpec {
+    /// Finds its files in `directory`.
+    pub(super) fn locate(&mut self, directory: &Path) {
+        let Self {
+            name: _,
+            timeout: _,
+            cache: _,
+            mysql,
+            postgres,
+            redis,
+            http,
+            tcp: _,
+            grpc: _,
+            file: _,
+        } = self;
+        let sql = mysql.iter_mut().chain(postgres);
+        let sql = sql.flat_map(|sql| [&mut sql.password.password_file, &mut sql.ca_file]);
+        let redis = redis
+            .iter_mut()
+            .flat_map(|redis| [&mut redis.password.password_file, &mut redis.ca_file]);
+        let http = http.iter_mut().map(|http| &mut http.ca_file);
+        for path in sql.chain(redis).chain(http).flatten() {
+            // An absolute path stays what it is.
+            *path = directory.join(&path);
+        }
+    }
 }
 
 /// A query that stands for real work.

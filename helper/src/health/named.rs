@@ -43,11 +43,11 @@ enum Kind {
 
 impl Named {
     /// Everything that can be known before the first question is checked here.
-    pub(super) fn new(spec: CheckSpec) -> anyhow::Result<Self> {
+    pub(super) fn new(spec: CheckSpec, timeout: Duration, cache: Duration) -> anyhow::Result<Self> {
         let CheckSpec {
             name,
-            timeout,
-            cache,
+            timeout: own_timeout,
+            cache: own_cache,
             mysql,
             postgres,
             redis,
@@ -56,6 +56,7 @@ impl Named {
             grpc,
             file,
         } = spec;
+        let (timeout, cache) = (own_timeout.unwrap_or(timeout), own_cache.unwrap_or(cache));
         let kind = match (mysql, postgres, redis, http, tcp, grpc, file) {
             (Some(spec), None, None, None, None, None, None) => {
                 Kind::Sql(Box::new(SqlCheck::mysql(spec, timeout)?))

@@ -1,10 +1,11 @@
-//! Who the leaves are: all addresses of a name, or a list.
+//! Who the leaves are: all addresses of all names.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
 use hickory_resolver::net::NetError;
@@ -64,9 +65,7 @@ impl Authority {
 #[derive(Debug)]
 pub(super) struct Leaves {
     resolver: TokioResolver,
-    /// Of a service every address is a leaf; of a list every name is one.
     names: Vec<Name>,
-    service: bool,
 }
 
 #[derive(Debug)]
@@ -77,7 +76,7 @@ struct Name {
 
 impl Leaves {
     /// Reads `/etc/resolv.conf`.
-    pub(super) fn new(service: Option<Authority>, list: Vec<Authority>) -> anyhow::Result<Self> {
+    pub(super) fn new(names: Vec<Authority>) -> anyhow::Result<Self> {
         let mut builder =
             TokioResolver::builder_tokio().context("`/etc/resolv.conf` cannot be used")?;
         let options = builder.options_mut();
@@ -88,10 +87,8 @@ impl Leaves {
             resolver: builder
                 .build()
                 .context("`/etc/resolv.conf` cannot be used")?,
-            service: service.is_some(),
-            names: service
+            names: names
                 .into_iter()
-                .chain(list)
                 .map(|authority| Name {
                     authority,
                     known: Mutex::default(),
@@ -100,15 +97,14 @@ impl Leaves {
         })
     }
 
-    /// The leaves as of now, in an order that does not change with the answers' order; those that are in the list without an
-    /// address, too.
+    /// The leaves as of now, in an order that does not change with the answers' order; and the names that
+    /// have no address.
     pub(super) async fn now(&self) -> (Vec<Leaf>, Vec<String>) {
         let (mut leaves, mut absent) = (Vec::new(), Vec::new());
-        for name in &self.names {
-            let mut addresses = self.addresses(name).await;
+        let asked = join_all(self.names.iter().map(|name| self.addresses(name))).await;
+        for (name, mut addresses) in self.names.iter().zip(asked) {
             addresses.sort_unstable();
             addresses.dedup();
-            addresses.truncate(if self.service { usize::MAX } else { 1 });
             if addresses.is_empty() {
                 absent.push(
                     name.authority
