@@ -480,6 +480,16 @@ pub async fn run_with(
     args: &[&str],
     input: Option<&Value>,
 ) -> Result<Output, String> {
+    run_text(
+        program,
+        args,
+        &input.map(Value::to_string).unwrap_or_default(),
+    )
+    .await
+}
+
+/// Runs a command with a text for its standard input; the error is all that it says.
+pub async fn run_text(program: &str, args: &[&str], input: &str) -> Result<Output, String> {
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
@@ -489,12 +499,7 @@ pub async fn run_with(
         .spawn()
         .unwrap_or_else(|error| panic!("{program}: {error}"));
     let mut stdin = child.stdin.take().expect("a pipe");
-    if let Some(input) = input {
-        stdin
-            .write_all(input.to_string().as_bytes())
-            .await
-            .expect("read");
-    }
+    stdin.write_all(input.as_bytes()).await.expect("read");
     drop(stdin);
     let output = child.wait_with_output().await.expect("an end");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

@@ -55,7 +55,7 @@ impl Task {
         let Self { shop, item, .. } = self;
         let field = shop.queue.field();
         if shop.closing.is_cancelled() {
-            self.give_back(item.attempt - 1).await;
+            self.give_back(item.attempt.saturating_sub(1)).await;
             return false;
         }
         let Some(body) = item.body(field) else {
@@ -80,7 +80,7 @@ impl Task {
                     reason,
                     "the app cannot be reached: the item goes back"
                 );
-                self.give_back(item.attempt - 1).await;
+                self.give_back(item.attempt.saturating_sub(1)).await;
             }
             Attempt::Failed(reason) => {
                 shop.metrics.failed.inc();

@@ -7,6 +7,7 @@ mod copies;
 mod entries;
 mod files;
 mod fixtures;
+mod helper;
 mod interpose;
 mod objects;
 mod outage;
