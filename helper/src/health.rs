@@ -180,3 +180,15 @@ impl Checks {
         }
     }
 }
+
+/// What is behind a library's error, without its own words, which say no more than that there was one.
+fn causes(error: &dyn std::error::Error) -> anyhow::Error {
+    let mut causes = std::iter::successors(error.source(), |cause| cause.source());
+    let first = causes.next().map(ToString::to_string);
+    let first = anyhow::anyhow!(first.unwrap_or_else(|| error.to_string()));
+    // The last is the deepest.
+    match causes.last() {
+        Some(last) => anyhow::anyhow!("{last}").context(first),
+        None => first,
+    }
+}

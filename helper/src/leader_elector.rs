@@ -100,6 +100,8 @@ struct Standing {
     until: Option<Instant>,
     /// When the API server last answered.
     contact: Option<Instant>,
+    /// Why it has not since; empty if it has.
+    trouble: String,
 }
 
 impl Standing {
@@ -180,10 +182,12 @@ fn api(shared: &Arc<Shared>, me: &str) -> Router {
 async fn who(State((shared, me)): State<(Arc<Shared>, Arc<str>)>) -> impl IntoResponse {
     let standing = shared.standing();
     let leader = standing.leads(Instant::now());
-    let name = if leader {
-        &*me
-    } else {
-        lease::pod_of(&standing.holder)
+    // Apps of older electors compare the name with their own: it is ours only while we lead, not in the life of another process of
+    // this name, and not once our claim has run out.
+    let name = match lease::pod_of(&standing.holder) {
+        _ if leader => &*me,
+        other if other != &*me => other,
+        _ => "",
     };
     Json(json!({"name": name, "self": &*me, "leader": leader}))
 }
@@ -217,13 +221,20 @@ fn health(shared: &Arc<Shared>, lease_duration: Duration) -> Admin {
     let shared = shared.clone();
     Admin {
         metrics,
-        unready: Arc::new(move || match shared.standing().contact {
-            None => Some("the API server has not answered yet".to_owned()),
-            Some(at) if at.elapsed() > lease_duration => Some(format!(
-                "the API server has not answered for {} s",
-                at.elapsed().as_secs()
-            )),
-            Some(_) => None,
+        unready: Arc::new(move || {
+            let standing = shared.standing();
+            let silence = match standing.contact {
+                None => "the API server has not answered yet".to_owned(),
+                Some(at) if at.elapsed() > lease_duration => format!(
+                    "the API server has not answered for {} s",
+                    at.elapsed().as_secs()
+                ),
+                Some(_) => return None,
+            };
+            Some(match &*standing.trouble {
+                "" => silence,
+                trouble => format!("{silence}: {trouble}"),
+            })
         }),
         drain: None,
         more: Router::new(),

@@ -203,6 +203,8 @@ fn is_of_the_connection(error: &RedisError) -> bool {
                 | ErrorKind::Server(
                     ServerErrorKind::ReadOnly
                         | ServerErrorKind::MasterDown
+                        // A transaction that a replica refused.
+                        | ServerErrorKind::ExecAbort
                         | ServerErrorKind::BusyLoading
                 )
         )

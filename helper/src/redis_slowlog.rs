@@ -7,7 +7,7 @@
 //!
 //! Nothing is changed at the server: the log is not reset, and others may read it, too.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use redis::{RedisResult, Value, cmd};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
 mod entry;
 mod keys;
@@ -116,7 +117,9 @@ pub(crate) async fn run(args: RedisSlowlogArgs, life: Life) -> anyhow::Result<()
         arguments: args,
         from,
         run_id: None,
+        begun: false,
         places: Vec::new(),
+        lines: String::new(),
         shared: shared.clone(),
     };
     let admin = admin.serve(health(&shared), &life).await?;
@@ -139,6 +142,10 @@ pub(crate) async fn run(args: RedisSlowlogArgs, life: Life) -> anyhow::Result<()
             Err(Trouble::Output(error)) => return Err(error.into()),
             Err(Trouble::Redis(error)) => {
                 tracing::warn!(%error, failures, "no slow log from Redis");
+                // The file may hold another password by now.
+                if let Ok(server) = redis.server() {
+                    reader.link = Link::new(server, Duration::ZERO);
+                }
                 life.sleep(backoff(interval, AWAY.max(interval), failures))
                     .await;
             }
@@ -208,15 +215,20 @@ struct Reader {
     arguments: Arguments,
     from: From,
     run_id: Option<String>,
+    /// Whether the server's ids began while we were here: it has restarted.
+    begun: bool,
     /// Empty until the server has said which logs it has.
     places: Vec<Place>,
+    /// What is to be printed.
+    lines: String,
     shared: Arc<Shared>,
 }
 
 impl Reader {
     /// Reads and prints what is new in every log.
     async fn look(&mut self) -> Result<(), Trouble> {
-        let restarted = self.restarted().await?;
+        self.identify().await?;
+        self.print().await?;
         if self.places.is_empty() {
             let mut logs = vec![Log::Slow];
             if self.has_command_log().await? {
@@ -224,20 +236,24 @@ impl Reader {
             }
             self.places = logs
                 .into_iter()
-                .map(|log| Place { log, last: None })
+                .map(|log| Place {
+                    log,
+                    last: self.begun.then_some(-1),
+                })
                 .collect();
         }
         for index in 0..self.places.len() {
-            self.read(index, restarted).await?;
+            self.read(index).await?;
+            self.print().await?;
         }
         Ok(())
     }
 
-    /// Whether the server is another process than at the last look. A server that does not tell is believed to be the same.
-    async fn restarted(&mut self) -> Result<bool, Trouble> {
+    /// Begins anew if the server is another process than at the last look. One that does not tell is believed to be the same.
+    async fn identify(&mut self) -> Result<(), Trouble> {
         let info: RedisResult<String> = self.link.ask(cmd("INFO").arg("server")).await;
         let info = match info {
-            Err(error) if error.code() == Some("NOPERM") => return Ok(false),
+            Err(error) if error.code() == Some("NOPERM") => return Ok(()),
             info => info?,
         };
         let Some(run_id) = info
@@ -245,36 +261,34 @@ impl Reader {
             .find_map(|line| line.strip_prefix("run_id:"))
             .map(str::trim)
         else {
-            return Ok(false);
+            return Ok(());
         };
         if self.run_id.as_deref() == Some(run_id) {
-            return Ok(false);
+            return Ok(());
         }
         if self.run_id.replace(run_id.to_owned()).is_none() {
-            return Ok(false);
+            return Ok(());
         }
         self.shared.restarts.inc();
-        print(
+        self.line(
             &json!({"time": entry::now(), "level": "info", "msg": "redis restarted", "run_id": run_id}),
-        )?;
-        // It may be another version.
-        self.places.retain(|place| place.log == Log::Slow);
-        for place in &mut self.places {
-            place.last = Some(-1);
-        }
-        Ok(true)
+        );
+        // It may be another version, with other logs.
+        self.begun = true;
+        self.places.clear();
+        Ok(())
     }
 
+    /// Whether there is a command log that we may read: asked of itself, so that the user needs no more rights than for reading.
     async fn has_command_log(&self) -> Result<bool, Trouble> {
-        let info: Vec<Value> = match self
-            .link
-            .ask(cmd("COMMAND").arg("INFO").arg("COMMANDLOG"))
-            .await
-        {
-            Err(error) if error.code() == Some("NOPERM") => return Ok(false),
-            info => info?,
-        };
-        Ok(matches!(info.first(), Some(Value::Array(_))))
+        let mut command = cmd("COMMANDLOG");
+        command.arg("GET").arg(0).arg(LARGE[0]);
+        match self.link.ask::<Value>(&command).await {
+            Ok(_) => Ok(true),
+            // Unknown, or not permitted.
+            Err(error) if matches!(error.code(), Some("ERR" | "NOPERM")) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The newest entries, newest first; as many as reach back to what we have seen, if the server still has them.
@@ -299,14 +313,14 @@ impl Reader {
         }
     }
 
-    async fn read(&mut self, index: usize, restarted: bool) -> Result<(), Trouble> {
+    async fn read(&mut self, index: usize) -> Result<(), Trouble> {
         let place = &self.places[index];
         let entries = self.newest(place).await?;
         let newest = entries.first().map(|entry| entry.id);
         let mut last = match (place.last, self.from) {
             (Some(last), _) => match newest {
                 // Ids begin again with a process; one that may not tell its run_id gives itself away by them.
-                Some(newest) if newest < last && !restarted => -1,
+                Some(newest) if newest < last => -1,
                 _ => last,
             },
             (None, From::Now) => newest.unwrap_or(-1),
@@ -322,22 +336,31 @@ impl Reader {
             let gap = entry.id - last - 1;
             if gap > 0 {
                 self.shared.lost.inc_by(gap.unsigned_abs());
-                print(&json!({
+                self.line(&json!({
                     "time": entry::now(), "level": "warn", "lost": gap,
                     "msg": "slow log entries lost: look more often, or raise slowlog-max-len",
-                }))?;
+                }));
             }
             last = entry.id;
-            // Written down at once: what is printed is not printed again, whatever comes.
-            self.places[index].last = Some(last);
-            print(&entry.line(log, self.arguments))?;
+            self.line(&entry.line(log, self.arguments));
             self.shared.entries.inc();
         }
         self.places[index].last = Some(last);
         Ok(())
     }
-}
 
-fn print(line: &serde_json::Value) -> Result<(), Trouble> {
-    writeln!(io::stdout().lock(), "{line}").map_err(Trouble::Output)
+    fn line(&mut self, line: &serde_json::Value) {
+        self.lines += &format!("{line}\n");
+    }
+
+    /// A reader that is stuck holds up this job, but neither its health port nor its end.
+    async fn print(&mut self) -> Result<(), Trouble> {
+        let lines = std::mem::take(&mut self.lines);
+        let mut output = tokio::io::stdout();
+        output
+            .write_all(lines.as_bytes())
+            .await
+            .map_err(Trouble::Output)?;
+        output.flush().await.map_err(Trouble::Output)
+    }
 }

@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use clap::Args;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -42,6 +44,8 @@ use ask::{Answer, Memory, Miss, Outcome, Question, Unread};
 use leaves::{Authority, Leaf, Leaves};
 use merge::{Merge, Order, Shape};
 
+/// Bytes that are read and merged in less time than it takes to hand them to another thread.
+const SMALL: usize = 64 * 1024;
 /// Leaves that X-Leaves-Missing names; headers have their limits.
 const NAMED: usize = 50;
 
@@ -161,9 +165,14 @@ pub(crate) async fn run(args: ScatterGatherArgs, life: Life) -> anyhow::Result<(
         shapeless || matches!(merge, Merge::Deep | Merge::Concat),
         "`--list`, `--sort-by` and `--limit` need `--merge deep` or `--merge concat`"
     );
+    ensure!(
+        merge != Merge::First || min_leaves <= 1,
+        "`--min-leaves` is {min_leaves}, and `--merge first` takes one answer"
+    );
     let root = Arc::new(Root {
         leaves: Leaves::new(leaves)?,
-        client: outgoing::client(leaf_timeout),
+        // Longer than the leaf's own time, which is told from a refusal then.
+        client: outgoing::client(leaf_timeout + Duration::from_secs(1)),
         leaf_timeout,
         min_leaves: min_leaves.into(),
         merge,
@@ -223,6 +232,12 @@ impl Metrics {
 async fn scatter(State(root): State<Arc<Root>>, request: Request) -> Response {
     let start = Instant::now();
     let response = match root.places.try_acquire() {
+        // A tunnel has one end.
+        Ok(_) if request.method() == Method::CONNECT => refuse(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "`CONNECT` is for proxies",
+            None,
+        ),
         Ok(_place) => root.answer(request).await,
         Err(_) => refuse(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -259,11 +274,11 @@ fn refuse(status: StatusCode, error: &str, leaves: Option<(usize, usize)>) -> Re
 #[derive(Default)]
 struct Gathered {
     good: Vec<(usize, Answer)>,
-    missing: Vec<(String, Miss)>,
+    missing: Vec<(usize, String, Miss)>,
 }
 
 impl Root {
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(self: &Arc<Self>, request: Request) -> Response {
         let (mut head, body) = request.into_parts();
         let body = match ask::read(body, self.max_bytes, &self.memory).await {
             Ok(body) => body,
@@ -296,8 +311,8 @@ impl Root {
             path_and_query: head
                 .uri
                 .path_and_query()
-                .map_or("/", |path| path.as_str())
-                .to_owned(),
+                .cloned()
+                .unwrap_or_else(|| PathAndQuery::from_static("/")),
             headers: head.headers,
             body: body.bytes.clone(),
         };
@@ -311,20 +326,23 @@ impl Root {
             );
         }
         let mut gathered = self.gather(&leaves, &question).await;
+        let absent = absent.into_iter().zip(leaves.len()..);
         gathered
             .missing
-            .extend(absent.into_iter().map(|name| (name, Miss::NoAddress)));
+            .extend(absent.map(|(name, place)| (place, name, Miss::NoAddress)));
         self.count(&gathered);
         // As the leaves are, not as their answers came.
         gathered.good.sort_by_key(|(place, _)| *place);
+        gathered.missing.sort_by_key(|(place, ..)| *place);
         let answered = gathered.good.len();
+        let missing = missing(&gathered.missing);
         let mut response = if answered < self.min_leaves.max(1) && self.merge != Merge::Raw
             || answered < self.min_leaves
         {
             let too_large = gathered
                 .missing
                 .iter()
-                .any(|(_, miss)| *miss == Miss::TooLarge);
+                .any(|(.., miss)| *miss == Miss::TooLarge);
             let status = if too_large {
                 StatusCode::BAD_GATEWAY
             } else {
@@ -332,13 +350,13 @@ impl Root {
             };
             refuse(status, "too few leaves answered", Some((answered, of)))
         } else {
-            self.respond(&leaves, &mut gathered)
+            self.respond(leaves, gathered).await
         };
         let headers = response.headers_mut();
         if let Ok(count) = HeaderValue::try_from(format!("{answered}/{of}")) {
             headers.insert(names::LEAVES, count);
         }
-        if let Some(missing) = missing(&gathered.missing) {
+        if let Some(missing) = missing {
             headers.insert(names::LEAVES_MISSING, missing);
         }
         response
@@ -350,36 +368,37 @@ impl Root {
             .iter()
             .enumerate()
             .map(async |(place, leaf)| {
-                (
-                    place,
-                    ask::ask(
-                        &self.client,
-                        leaf,
-                        question,
-                        self.leaf_timeout,
-                        self.max_bytes,
-                        &self.memory,
-                    )
-                    .await,
+                let answer = ask::ask(
+                    &self.client,
+                    leaf,
+                    question,
+                    self.leaf_timeout,
+                    self.max_bytes,
+                    &self.memory,
                 )
+                .await;
+                let any = matches!(self.merge, Merge::First | Merge::Raw);
+                match answer {
+                    Ok(answer) if !any && !is_json(answer.body.bytes.clone()).await => {
+                        (place, Err(Miss::NotJson))
+                    }
+                    answer => (place, answer),
+                }
             })
             .collect();
         let mut gathered = Gathered::default();
         while let Some((place, answer)) = asked.next().await {
             match answer {
-                Ok(answer) if self.merge == Merge::First => {
+                Ok(answer) => {
                     gathered.good.push((place, answer));
-                    break;
+                    if self.merge == Merge::First {
+                        break;
+                    }
                 }
-                Ok(answer) if self.merge == Merge::Raw || is_json(&answer.body.bytes) => {
-                    gathered.good.push((place, answer));
+                Err(miss) => {
+                    let leaf = leaves[place].address.to_string();
+                    gathered.missing.push((place, leaf, miss));
                 }
-                Ok(_) => gathered
-                    .missing
-                    .push((leaves[place].address.to_string(), Miss::NotJson)),
-                Err(miss) => gathered
-                    .missing
-                    .push((leaves[place].address.to_string(), miss)),
             }
         }
         gathered
@@ -393,35 +412,46 @@ impl Root {
                 .inc_by(number as u64)
         };
         count(Outcome::ok, gathered.good.len());
-        for (_, miss) in &gathered.missing {
+        for (.., miss) in &gathered.missing {
             count(miss.outcome(), 1);
         }
     }
 
-    fn respond(&self, leaves: &[Leaf], gathered: &mut Gathered) -> Response {
+    async fn respond(self: &Arc<Self>, leaves: Vec<Leaf>, mut gathered: Gathered) -> Response {
         if self.merge == Merge::First {
-            return match gathered.good.first() {
+            return match gathered.good.pop() {
                 Some((
                     _,
                     Answer {
                         status,
-                        headers,
+                        mut headers,
                         body,
                     },
-                )) => (*status, headers.clone(), body.bytes.clone()).into_response(),
+                )) => {
+                    // A leaf may be a root itself.
+                    headers.remove(names::LEAVES_MISSING);
+                    let text = body.bytes.clone();
+                    (status, headers, ask::in_place_of(vec![body], text)).into_response()
+                }
                 None => refuse(StatusCode::GATEWAY_TIMEOUT, "too few leaves answered", None),
             };
         }
-        let body = if self.merge == Merge::Raw {
-            raw(leaves, gathered)
-        } else {
-            let texts: Vec<&str> = gathered
-                .good
-                .iter()
-                .filter_map(|(_, answer)| std::str::from_utf8(&answer.body.bytes).ok())
-                .filter(|text| !text.trim().is_empty())
-                .collect();
-            merge::merge(self.merge, &texts, &self.shape)
+        let bytes = gathered
+            .good
+            .iter()
+            .map(|(_, answer)| answer.body.bytes.len());
+        let (bytes, root) = (bytes.sum(), self.clone());
+        let merged = aside(bytes, move || {
+            let text = root.merged(&leaves, &gathered);
+            let held = gathered.good.into_iter().map(|(_, answer)| answer.body);
+            ask::in_place_of(held.collect(), text)
+        });
+        let Some(body) = merged.await else {
+            return refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the answers cannot be merged",
+                None,
+            );
         };
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -430,11 +460,38 @@ impl Root {
         );
         (headers, body).into_response()
     }
+
+    fn merged(&self, leaves: &[Leaf], gathered: &Gathered) -> String {
+        if self.merge == Merge::Raw {
+            return raw(leaves, gathered);
+        }
+        let texts: Vec<&str> = gathered
+            .good
+            .iter()
+            .filter_map(|(_, answer)| std::str::from_utf8(&answer.body.bytes).ok())
+            .filter(|text| !text.trim().is_empty())
+            .collect();
+        merge::merge(self.merge, &texts, &self.shape)
+    }
+}
+
+/// Work on so many bytes; on a thread of its own where it would hold up everybody's requests. Nothing if it panics.
+async fn aside<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    if bytes < SMALL {
+        return Some(work());
+    }
+    tokio::task::spawn_blocking(work).await.ok()
 }
 
 /// No body at all is an answer, too: it adds nothing.
-fn is_json(body: &[u8]) -> bool {
-    body.trim_ascii().is_empty() || serde_json::from_slice::<&RawValue>(body).is_ok()
+async fn is_json(body: Bytes) -> bool {
+    let valid = aside(body.len(), move || {
+        body.trim_ascii().is_empty() || serde_json::from_slice::<&RawValue>(&body).is_ok()
+    });
+    valid.await.unwrap_or(false)
 }
 
 /// What each leaf said, JSON as JSON and the rest as text.
@@ -454,16 +511,16 @@ fn raw(leaves: &[Leaf], gathered: &Gathered) -> String {
     let missing = gathered
         .missing
         .iter()
-        .map(|(leaf, miss)| json!({"leaf": leaf, "error": miss.to_string()}).to_string());
+        .map(|(_, leaf, miss)| json!({"leaf": leaf, "error": miss.to_string()}).to_string());
     format!("[{}]", good.chain(missing).collect::<Vec<_>>().join(","))
 }
 
 /// `10.0.0.3:8080 timeout, 10.0.0.4:8080 status-500`.
-fn missing(missing: &[(String, Miss)]) -> Option<HeaderValue> {
+fn missing(missing: &[(usize, String, Miss)]) -> Option<HeaderValue> {
     let mut named: Vec<_> = missing
         .iter()
         .take(NAMED)
-        .map(|(leaf, miss)| format!("{leaf} {miss}"))
+        .map(|(_, leaf, miss)| format!("{leaf} {miss}"))
         .collect();
     if missing.len() > NAMED {
         named.push("...".to_owned());

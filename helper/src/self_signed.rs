@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::Args;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::DnsName;
 use time::OffsetDateTime;
 
 use crate::settings;
@@ -34,6 +36,7 @@ pub(crate) struct SelfSignedArgs {
         value_name = "NAME",
         required = true,
         value_delimiter = ',',
+        value_parser = name,
         env = "OUTRIGGER_NAMES"
     )]
     names: Vec<String>,
@@ -43,6 +46,18 @@ pub(crate) struct SelfSignedArgs {
     /// Who may read the key, as chmod has it
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = mode, env = "OUTRIGGER_KEY_MODE")]
     key_mode: u32,
+}
+
+/// As certificates have it; a wildcard may stand for the first label.
+fn name(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("*.").unwrap_or(text);
+    if text.parse::<IpAddr>().is_ok() || DnsName::try_from(host).is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "expected a DNS name or an IP address, not `{text}`"
+        ))
+    }
 }
 
 fn mode(text: &str) -> Result<u32, String> {

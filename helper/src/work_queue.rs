@@ -38,7 +38,7 @@ use worker::Worker;
 
 /// How long a read waits for items. A drain waits for it, too.
 const BLOCK: Duration = Duration::from_millis(500);
-/// Between two looks at how much there is to do, and what may be trimmed.
+/// Between two looks at how much there is to do, and what may be trimmed. Shorter than the silence that makes a consumer unready.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Take items from a Redis stream, and POST each to the app on localhost
@@ -188,7 +188,7 @@ pub(crate) async fn run(args: WorkQueueArgs, life: Life) -> anyhow::Result<()> {
     });
     let open = Life::open();
     let health = Admin {
-        metrics: shop.metrics.registry(&shop.hands, concurrency),
+        metrics: shop.metrics.registry(),
         unready: {
             let shop = shop.clone();
             Arc::new(move || shop.queue.unheard())
@@ -255,10 +255,10 @@ impl Shop {
     /// Looks after the stream for ever, at intervals.
     async fn look(&self, trim: Trim) {
         loop {
-            tokio::time::sleep(LOOK).await;
             if let Err(error) = self.queue.look(trim, &self.metrics).await {
                 tracing::warn!(%error, "no look at the stream");
             }
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Processes that die with their test, and what they say.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +11,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
+
+pub mod authority;
+pub mod databases;
 
 /// How long a condition may take to hold. Far above what any takes here: the limit is for machines under load.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -81,7 +84,12 @@ impl Process {
     }
 
     pub fn id(&self) -> u32 {
-        self.child.id().expect("it runs")
+        self.running().expect("it runs")
+    }
+
+    /// Its id, unless its end has been seen.
+    pub fn running(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Sends a signal, such as `TERM`, `KILL`, `STOP`, `CONT`.
@@ -137,6 +145,11 @@ fn gather(stream: impl AsyncRead + Unpin + Send + 'static) -> Lines {
     lines
 }
 
+/// The program, to be given arguments.
+pub fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_outrigger-helper"))
+}
+
 /// One job of the helper, on ports that were free.
 #[derive(Debug)]
 pub struct Helper {
@@ -151,11 +164,31 @@ impl Helper {
 
     /// The same with environment variables.
     pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger-helper"));
+        Self::start_at("127.0.0.1:0", arguments, environment)
+    }
+
+    /// The same with the health port at this address.
+    pub fn start_at(address: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = program();
         command
             .args(arguments)
-            .args(["--health-address", "127.0.0.1:0"])
+            .args(["--health-address", address])
             .envs(environment.iter().copied());
+        Self {
+            process: Process::start(arguments[0], &mut command),
+        }
+    }
+
+    /// A job that takes this file for `/etc/resolv.conf`: in a mount namespace of its own, which needs root.
+    pub fn start_resolving(resolv_conf: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c"])
+            .arg(r#"mount --bind "$0" /etc/resolv.conf && exec "$@""#)
+            .arg(resolv_conf)
+            .arg(program().as_std().get_program())
+            .args(arguments)
+            .args(["--health-address", "127.0.0.1:0"]);
         Self {
             process: Process::start(arguments[0], &mut command),
         }
@@ -207,11 +240,20 @@ impl Helper {
 
     /// Resident memory in KiB, as the kernel counts it.
     pub fn rss(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that it has been so far.
+    pub fn peak_rss(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))
             .expect("it runs");
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(field))
             .expect("its memory");
         line.trim()
             .trim_end_matches(" kB")
@@ -231,9 +273,10 @@ pub async fn get(url: &str) -> (u16, String) {
     )
 }
 
-/// A redis-server in a directory of its own.
+/// A redis-server, or a valkey-server, in a directory of its own.
 #[derive(Debug)]
 pub struct Redis {
+    program: &'static str,
     process: Option<Process>,
     pub port: u16,
     options: Vec<String>,
@@ -243,7 +286,17 @@ pub struct Redis {
 impl Redis {
     /// One that keeps nothing, with options such as `["--requirepass", "secret"]`.
     pub async fn start(options: &[&str]) -> Self {
+        Self::of("OUTRIGGER_REDIS_SERVER", options).await
+    }
+
+    /// The same of Valkey.
+    pub async fn valkey(options: &[&str]) -> Self {
+        Self::of("OUTRIGGER_VALKEY_SERVER", options).await
+    }
+
+    async fn of(program: &'static str, options: &[&str]) -> Self {
         let mut redis = Self {
+            program,
             process: None,
             port: free_port(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
@@ -261,7 +314,7 @@ impl Redis {
     /// kill -9, if it runs, and a new start with the same files.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let mut command = Command::new(setting("OUTRIGGER_REDIS_SERVER"));
+        let mut command = Command::new(setting(self.program));
         command
             .args([
                 "--bind",
@@ -279,16 +332,12 @@ impl Redis {
         self.process = Some(Process::start("redis-server", &mut command));
         let url = self.url();
         until("redis-server to answer", async || {
-            let mut connection = redis::Client::open(url.as_str())
-                .ok()?
-                .get_multiplexed_async_connection()
-                .await;
-            match &mut connection {
-                Ok(connection) => redis::cmd("PING").query_async::<()>(connection).await.ok(),
+            let client = redis::Client::open(url.as_str()).ok()?;
+            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+            match redis::cmd("PING").query_async::<()>(&mut connection).await {
+                Ok(()) => Some(()),
                 // It answers, if only that it wants a password.
-                Err(error) => {
-                    matches!(error.kind(), redis::ErrorKind::AuthenticationFailed).then_some(())
-                }
+                Err(error) => (error.code() == Some("NOAUTH")).then_some(()),
             }
         })
         .await;
@@ -320,5 +369,21 @@ impl Redis {
             .get_multiplexed_async_connection()
             .await
             .expect("a connection")
+    }
+
+    /// The answer to a command whose words have no spaces in them.
+    pub async fn ask<T: redis::FromRedisValue>(&self, command: &str) -> T {
+        self.try_ask(command)
+            .await
+            .unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
+    /// The same where it may fail.
+    pub async fn try_ask<T: redis::FromRedisValue>(&self, command: &str) -> redis::RedisResult<T> {
+        let mut words = redis::Cmd::new();
+        words.arg(command.split(' ').collect::<Vec<_>>());
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        words.query_async(&mut connection).await
     }
 }

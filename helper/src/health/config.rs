@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Deserializer};
 
 use crate::settings::{self, Secret};
@@ -176,6 +176,10 @@ pub(super) struct Password {
 
 impl Password {
     pub(super) fn get(&self) -> anyhow::Result<Option<Secret>> {
+        ensure!(
+            self.password_file.is_none() || self.password_env.is_none(),
+            "expected `passwordFile` or `passwordEnv`, not both"
+        );
         if let Some(file) = &self.password_file {
             return Secret::read(file).map(Some);
         }
@@ -183,6 +187,7 @@ impl Password {
             return Ok(None);
         };
         let text = std::env::var(name)
+            .ok()
             .with_context(|| format!("no password in the environment variable `{name}`"))?;
         Ok(text.parse().ok())
     }

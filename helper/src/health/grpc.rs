@@ -26,7 +26,10 @@ impl GrpcCheck {
     }
 
     pub(super) async fn ask(&self) -> anyhow::Result<()> {
-        let channel = self.endpoint.connect().await?;
+        let channel = match self.endpoint.connect().await {
+            Ok(channel) => channel,
+            Err(error) => return Err(super::causes(&error)).context("cannot connect"),
+        };
         let request = HealthCheckRequest {
             service: self.service.clone(),
         };
@@ -36,7 +39,7 @@ impl GrpcCheck {
         };
         match status {
             ServingStatus::Serving => Ok(()),
-            status => bail!("{}", status.as_str_name()),
+            status => bail!("it says {}", status.as_str_name()),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use http_body_util::{BodyExt, Limited};
+use anyhow::{Context, ensure};
+use http_body_util::BodyExt;
 use hyper::{Request, Uri};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -67,7 +67,16 @@ impl HttpCheck {
             .header("connection", "close")
             .header("user-agent", "outrigger-health")
             .body(outgoing::empty())?;
-        let answer = self.client.request(request).await?;
+        let answer = match self.client.request(request).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                return Err(super::causes(&error)).context(if error.is_connect() {
+                    "cannot connect"
+                } else {
+                    "no answer"
+                });
+            }
+        };
         let status = answer.status().as_u16();
         match expected {
             Some(expected) => ensure!(status == *expected, "status {status}, expected {expected}"),
@@ -77,11 +86,15 @@ impl HttpCheck {
             ),
         }
         if let Some(text) = contains {
-            let Ok(body) = Limited::new(answer.into_body(), BODY).collect().await else {
-                bail!("the body breaks off, or is more than {BODY} bytes");
-            };
+            let (mut body, mut read) = (answer.into_body(), Vec::new());
+            while read.len() < BODY
+                && let Some(frame) = body.frame().await
+            {
+                let frame = frame.context("the body breaks off")?;
+                read.extend(frame.into_data().unwrap_or_default());
+            }
             ensure!(
-                String::from_utf8_lossy(&body.to_bytes()).contains(text),
+                String::from_utf8_lossy(&read).contains(text),
                 "the body does not contain `{text}`"
             );
         }

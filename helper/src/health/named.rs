@@ -65,7 +65,7 @@ impl Named {
                 Kind::Sql(Box::new(SqlCheck::postgres(spec, timeout)?))
             }
             (None, None, Some(spec), None, None, None, None) => {
-                Kind::Redis(Box::new(RedisCheck::new(&spec, timeout)?))
+                Kind::Redis(Box::new(RedisCheck::new(spec, timeout)?))
             }
             (None, None, None, Some(spec), None, None, None) => {
                 Kind::Http(Box::new(HttpCheck::new(spec, timeout)?))
@@ -88,16 +88,17 @@ impl Named {
 
     /// A verdict and its age. `told` hears of each new one.
     pub(super) async fn verdict(&self, told: impl FnOnce(&Verdict)) -> (Verdict, Duration) {
-        // Whoever comes while one asks waits for that answer.
+        // Whoever comes while one asks waits for that answer, and takes it however short answers are kept.
+        let came = Instant::now();
         let mut last = self.last.lock().await;
         if let Some((at, verdict)) = &*last
-            && at.elapsed() < self.cache
+            && (at.elapsed() < self.cache || *at > came)
         {
             return (verdict.clone(), at.elapsed());
         }
         let start = Instant::now();
         let failure = match timeout(self.timeout, self.ask()).await {
-            Ok(asked) => asked.err().map(|error| format!("{error:#}")),
+            Ok(asked) => asked.err().map(|error| sentence(&error)),
             Err(_) => Some(format!("no answer within {:?}", self.timeout)),
         };
         let verdict = Verdict {
@@ -119,4 +120,16 @@ impl Named {
             Kind::File(check) => check.ask(),
         }
     }
+}
+
+/// An error and its causes, each said once: some libraries' texts hold those of their causes.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !sentence.contains(&cause) {
+            let colon = if sentence.is_empty() { "" } else { ": " };
+            sentence = sentence + colon + &cause;
+        }
+    }
+    sentence
 }

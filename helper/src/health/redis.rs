@@ -4,50 +4,77 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::ensure;
-use redis::cmd;
+use redis::{RedisResult, cmd};
+use tokio::sync::Mutex;
 
 use super::config::{RedisRole, RedisSpec};
 use crate::redis_server::{self, Link};
 
 #[derive(Debug)]
 pub(super) struct RedisCheck {
-    link: Link,
-    role: Option<RedisRole>,
-    max_lag: Option<Duration>,
+    spec: RedisSpec,
+    timeout: Duration,
+    /// Kept from one question to the next; it is taken out while it is used, so that one that hangs is gone.
+    link: Mutex<Option<Link>>,
 }
 
 impl RedisCheck {
-    pub(super) fn new(spec: &RedisSpec, timeout: Duration) -> anyhow::Result<Self> {
+    pub(super) fn new(spec: RedisSpec, timeout: Duration) -> anyhow::Result<Self> {
+        let check = Self {
+            spec,
+            timeout,
+            link: Mutex::default(),
+        };
+        check.link()?;
+        Ok(check)
+    }
+
+    /// With the password that the file has now.
+    fn link(&self) -> anyhow::Result<Link> {
         let RedisSpec {
             url,
             user,
             password,
             ca_file,
-            role,
-            max_lag,
-        } = spec;
+            ..
+        } = &self.spec;
         let password = password.get()?;
         let client =
             redis_server::client(url, user.as_deref(), password.as_ref(), ca_file.as_ref())?;
-        // A little before the check's own deadline, so that a connection that hangs is dropped.
-        Ok(Self {
-            link: Link::within(client, timeout.mul_f64(0.9)),
-            role: *role,
-            max_lag: *max_lag,
-        })
+        Ok(Link::within(client, self.timeout))
     }
 
     pub(super) async fn ask(&self) -> anyhow::Result<()> {
-        self.link.ask::<()>(&cmd("PING")).await?;
-        if self.role.is_none() && self.max_lag.is_none() {
-            return Ok(());
+        let mut slot = self.link.lock().await;
+        // One that the server has closed meanwhile says nothing about the server now.
+        if let Some(link) = slot.take()
+            && let Ok(text) = self.look(&link).await
+        {
+            *slot = Some(link);
+            return self.judge(&text);
         }
-        let text: String = self.link.ask(cmd("INFO").arg("replication")).await?;
+        let link = self.link()?;
+        let text = self.look(&link).await?;
+        *slot = Some(link);
         self.judge(&text)
+    }
+
+    /// What `INFO replication` says, where that is asked for.
+    async fn look(&self, link: &Link) -> RedisResult<String> {
+        link.ask::<()>(&cmd("PING")).await?;
+        if self.spec.role.is_none() && self.spec.max_lag.is_none() {
+            return Ok(String::new());
+        }
+        link.ask(cmd("INFO").arg("replication")).await
     }
 
     /// By what `INFO replication` says.
     fn judge(&self, text: &str) -> anyhow::Result<()> {
+        let RedisSpec {
+            role: expected,
+            max_lag,
+            ..
+        } = &self.spec;
         let facts: HashMap<_, _> = text
             .lines()
             .filter_map(|line| line.trim_end().split_once(':'))
@@ -58,15 +85,15 @@ impl RedisCheck {
         } else {
             RedisRole::Replica
         };
-        if let Some(expected) = self.role {
+        if let Some(expected) = expected {
             ensure!(
-                role == expected,
+                role == *expected,
                 "it is a {}, expected a {}",
                 called(role),
-                called(expected)
+                called(*expected)
             );
         }
-        if let Some(max_lag) = self.max_lag
+        if let Some(max_lag) = max_lag
             && role == RedisRole::Replica
         {
             ensure!(

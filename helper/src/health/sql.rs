@@ -27,6 +27,13 @@ pub(super) struct SqlCheck {
     server: Server,
 }
 
+/// What a query gave: how many rows, and the first value, if it matters and is not NULL.
+#[derive(Debug, Default)]
+struct Seen {
+    count: u32,
+    first: Option<String>,
+}
+
 /// One connection, kept from one question to the next; it is taken out while it is used, so that one that hangs is gone.
 #[derive(Debug)]
 enum Server {
@@ -46,37 +53,62 @@ impl SqlCheck {
     fn new(spec: SqlSpec, timeout: Duration, server: Server) -> anyhow::Result<Self> {
         let (host, port) = super::tcp::split(&spec.address)?;
         spec.password.get()?;
+        if let Some(file) = &spec.ca_file {
+            ensure!(
+                spec.tls == TlsMode::Verify,
+                "`caFile` needs `tls` to be `verify`: nothing else verifies"
+            );
+            std::fs::File::open(file)
+                .with_context(|| format!("cannot read `{}`", file.display()))?;
+        }
         Ok(Self {
             host,
             port,
-            limit: timeout + Duration::from_secs(1),
+            limit: timeout + Duration::from_millis(100),
             spec,
             server,
         })
     }
 
     pub(super) async fn ask(&self) -> anyhow::Result<()> {
-        match &self.server {
+        let seen = match &self.server {
             Server::MySql(kept) => {
-                let mut slot = kept.lock().await;
-                let mut connection = match slot.take() {
-                    Some(connection) => connection,
-                    None => self.connect_mysql().await?,
-                };
-                self.judge(&mut connection).await?;
-                *slot = Some(connection);
+                let slot = &mut *kept.lock().await;
+                self.look(slot, async || self.connect_mysql().await).await
             }
             Server::Postgres(kept) => {
-                let mut slot = kept.lock().await;
-                let mut connection = match slot.take() {
-                    Some(connection) => connection,
-                    None => self.connect_postgres().await?,
-                };
-                self.judge(&mut connection).await?;
-                *slot = Some(connection);
+                let slot = &mut *kept.lock().await;
+                self.look(slot, async || self.connect_postgres().await)
+                    .await
             }
+        };
+        self.judge(&seen?)
+    }
+
+    /// Runs the query on the connection that is kept, or on a new one, which is then kept.
+    async fn look<C>(
+        &self,
+        slot: &mut Option<C>,
+        connect: impl AsyncFnOnce() -> anyhow::Result<C>,
+    ) -> anyhow::Result<Seen>
+    where
+        C: Connection,
+        for<'c> &'c mut C: Executor<'c, Database = C::Database>,
+        for<'r> Option<String>: Decode<'r, C::Database>,
+        usize: ColumnIndex<<C::Database as Database>::Row>,
+    {
+        // One that the server has closed meanwhile says nothing about the server now.
+        if let Some(mut connection) = slot.take()
+            && let Ok(seen) = self.rows(&mut connection).await
+        {
+            *slot = Some(connection).filter(|_| seen.count <= MOST_ROWS);
+            return Ok(seen);
         }
-        Ok(())
+        let mut connection = connect().await?;
+        let seen = self.rows(&mut connection).await.map_err(plain)?;
+        // Rows that nobody reads are in the way of the next query.
+        *slot = Some(connection).filter(|_| seen.count <= MOST_ROWS);
+        Ok(seen)
     }
 
     async fn connect_mysql(&self) -> anyhow::Result<MySqlConnection> {
@@ -91,6 +123,7 @@ impl SqlCheck {
             .host(host)
             .port(*port)
             .username(&spec.user)
+            .disable_statement_logging()
             .ssl_mode(match spec.tls {
                 TlsMode::Disable => MySqlSslMode::Disabled,
                 TlsMode::Prefer => MySqlSslMode::Preferred,
@@ -112,7 +145,7 @@ impl SqlCheck {
             .context("cannot connect")?;
         // MariaDB knows the one, MySQL the other; either is an extra.
         for limit in [
-            format!("SET SESSION max_statement_time = {}", limit.as_secs()),
+            format!("SET SESSION max_statement_time = {}", limit.as_secs_f64()),
             format!("SET SESSION max_execution_time = {}", limit.as_millis()),
         ] {
             if let Err(error) = connection.execute(AssertSqlSafe(limit)).await
@@ -137,6 +170,7 @@ impl SqlCheck {
             .port(*port)
             .username(&spec.user)
             .application_name("outrigger-health")
+            .disable_statement_logging()
             .options([("statement_timeout", limit.as_millis().to_string())])
             .ssl_mode(match spec.tls {
                 TlsMode::Disable => PgSslMode::Disable,
@@ -160,48 +194,49 @@ impl SqlCheck {
             .context("cannot connect")
     }
 
-    /// Runs the query and looks at its rows. The text protocol gives every value as text.
-    async fn judge<'c, C>(&self, connection: &'c mut C) -> anyhow::Result<()>
+    /// Runs the query. The text protocol gives every value as text.
+    async fn rows<'c, C>(&self, connection: &'c mut C) -> sqlx::Result<Seen>
     where
         C: Connection,
         &'c mut C: Executor<'c, Database = C::Database>,
         for<'r> Option<String>: Decode<'r, C::Database>,
         usize: ColumnIndex<<C::Database as Database>::Row>,
     {
-        let SqlSpec {
-            query,
-            min_rows,
-            expect,
-            ..
-        } = &self.spec;
-        let mut rows = sqlx::raw_sql(AssertSqlSafe(query.clone())).fetch(connection);
-        let mut count = 0;
-        while let Some(row) = rows.try_next().await.map_err(plain)? {
-            if count == 0
-                && let Some(expected) = expect
-            {
-                let value: Option<String> = row.try_get_unchecked(0usize).map_err(plain)?;
-                let value = value.unwrap_or_else(|| "NULL".to_owned());
-                ensure!(
-                    value == *expected,
-                    "the query gave `{value}`, expected `{expected}`"
-                );
+        let query = AssertSqlSafe(self.spec.query.clone());
+        let mut rows = sqlx::raw_sql(query).fetch(connection);
+        let mut seen = Seen::default();
+        while seen.count <= MOST_ROWS
+            && let Some(row) = rows.try_next().await?
+        {
+            if seen.count == 0 && self.spec.expect.is_some() {
+                seen.first = row.try_get_unchecked(0usize)?;
             }
-            count += 1;
-            ensure!(
-                count <= MOST_ROWS,
-                "the query gave more than {MOST_ROWS} rows: give it a LIMIT"
-            );
+            seen.count += 1;
         }
+        Ok(seen)
+    }
+
+    fn judge(&self, seen: &Seen) -> anyhow::Result<()> {
+        let SqlSpec {
+            min_rows, expect, ..
+        } = &self.spec;
+        let Seen { count, first } = seen;
         ensure!(
-            count >= *min_rows,
+            *count <= MOST_ROWS,
+            "the query gave more than {MOST_ROWS} rows: give it a LIMIT"
+        );
+        ensure!(
+            count >= min_rows,
             "the query gave {count} rows, expected at least {min_rows}"
         );
-        ensure!(
-            count > 0 || expect.is_none(),
-            "the query gave no row, expected `{}`",
-            expect.as_deref().unwrap_or_default()
-        );
+        if let Some(expected) = expect {
+            ensure!(*count > 0, "the query gave no row, expected `{expected}`");
+            let value = first.as_deref().unwrap_or("NULL");
+            ensure!(
+                value == expected,
+                "the query gave `{value}`, expected `{expected}`"
+            );
+        }
         Ok(())
     }
 }
@@ -210,6 +245,11 @@ impl SqlCheck {
 fn plain(error: sqlx::Error) -> anyhow::Error {
     match error {
         sqlx::Error::Database(error) => anyhow::anyhow!("{}", error.message()),
+        sqlx::Error::Tls(error) => anyhow::anyhow!("{error}"),
+        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            anyhow::anyhow!("the server has closed the connection")
+        }
+        sqlx::Error::Io(error) => error.into(),
         error => error.into(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::anyhow;
 use futures_util::{StreamExt, pin_mut};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::jiff::Timestamp;
@@ -24,6 +25,8 @@ struct Election<'a> {
     candidate: Candidate,
     shared: &'a Shared,
     seen: Option<Sighting>,
+    /// How long another leads, by what the Lease last said; it does so without the Lease, too.
+    theirs: Option<Instant>,
     /// Whether the app was last told that it leads.
     leading: bool,
     /// Whether the role lets us watch.
@@ -34,8 +37,8 @@ struct Election<'a> {
 enum Round {
     /// Our claim is written.
     Leads,
-    /// Another leads until then at least; the Lease as it was read.
-    Follows(Instant, Box<Lease>),
+    /// Another leads until then at least; the Lease as it was read, if it is there.
+    Follows(Instant, Option<Box<Lease>>),
     /// Another wrote between our reading and our writing.
     Raced,
 }
@@ -49,6 +52,7 @@ pub(super) async fn run(client: Client, candidate: Candidate, shared: &Shared, l
         candidate,
         shared,
         seen: None,
+        theirs: None,
         leading: false,
         sees: true,
     };
@@ -63,17 +67,15 @@ pub(super) async fn run(client: Client, candidate: Candidate, shared: &Shared, l
         match round {
             Ok(Round::Leads) => life.sleep(retry).await,
             Ok(Round::Follows(until, lease)) => tokio::select! {
-                () = election.change(until, &lease) => {}
+                () = election.change(until, lease) => {}
                 () = life.ended() => break,
             },
             Ok(Round::Raced) => life.sleep(backoff(RACE, RACE, 1)).await,
             Err(error) => {
                 shared.failures.inc();
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    failures,
-                    "no answer about the Lease"
-                );
+                let error = sentence(&error);
+                tracing::warn!(error, failures, "no answer about the Lease");
+                shared.standing().trouble = error;
                 // Soon at first: our claim may be running out.
                 life.sleep(backoff(retry / 4, retry, failures)).await;
             }
@@ -87,24 +89,37 @@ impl Election<'_> {
     /// Reads the Lease, and claims it where that is due. Two tries fit into the renew deadline.
     async fn round(&mut self) -> anyhow::Result<Round> {
         let patience = self.candidate.renew_deadline / 2;
-        let lease = timeout(patience, self.leases.get_opt(&self.candidate.lease)).await??;
+        let lease = in_time(patience, self.leases.get_opt(&self.candidate.lease)).await??;
         self.note(lease.as_ref());
         let Some(lease) = lease else {
-            return self.claim(None, patience).await;
+            // Whoever holds a Lease that was deleted finds out when it renews its claim.
+            let now = Instant::now();
+            return match self.theirs.filter(|until| now < *until) {
+                Some(until) => Ok(Round::Follows(until, None)),
+                None => self.claim(None, patience).await,
+            };
         };
+        match self.decide(&lease) {
+            Step::Wait(until) => Ok(Round::Follows(until, Some(Box::new(lease)))),
+            Step::Claim => self.claim(Some(lease), patience).await,
+        }
+    }
+
+    fn decide(&mut self, lease: &Lease) -> Step {
         let now = Instant::now();
         let Candidate {
             identity,
             lease_duration,
             ..
         } = &self.candidate;
-        let seen = lease::sight(self.seen.take(), &lease, now);
-        let step = lease::step(&lease, identity, &seen, *lease_duration, now);
+        let seen = lease::sight(self.seen.take(), lease, now);
+        let step = lease::step(lease, identity, &seen, *lease_duration, now);
         self.seen = Some(seen);
-        match step {
-            Step::Wait(until) => Ok(Round::Follows(until, Box::new(lease))),
-            Step::Claim => self.claim(Some(lease), patience).await,
-        }
+        self.theirs = match step {
+            Step::Wait(until) => Some(until),
+            Step::Claim => None,
+        };
+        step
     }
 
     /// Writes our claim. The resourceVersion lets only one of several do so.
@@ -133,9 +148,9 @@ impl Election<'_> {
         let params = PostParams::default();
         let sent = Instant::now();
         let written = if new {
-            timeout(patience, self.leases.create(&params, &lease)).await?
+            in_time(patience, self.leases.create(&params, &lease)).await?
         } else {
-            timeout(patience, self.leases.replace(name, &params, &lease)).await?
+            in_time(patience, self.leases.replace(name, &params, &lease)).await?
         };
         match written {
             Ok(lease) => {
@@ -155,6 +170,7 @@ impl Election<'_> {
         let holder = lease.map(lease::holder).unwrap_or_default();
         let mut standing = self.shared.standing();
         standing.contact = Some(Instant::now());
+        standing.trouble.clear();
         if standing.holder != holder {
             holder.clone_into(&mut standing.holder);
         }
@@ -180,9 +196,12 @@ impl Election<'_> {
     }
 
     /// Returns when the Lease has changed hands or was given back, and at `until` at the latest.
-    async fn change(&mut self, until: Instant, lease: &Lease) {
+    async fn change(&mut self, until: Instant, lease: Option<Box<Lease>>) {
         let retry = Instant::now() + self.candidate.retry_period;
-        if self.sees && self.watch(until, lease).await.is_some() {
+        if let Some(lease) = lease
+            && self.sees
+            && self.watch(until, &lease).await.is_some()
+        {
             return;
         }
         sleep_until(until.min(retry)).await;
@@ -192,10 +211,10 @@ impl Election<'_> {
     async fn watch(&mut self, mut until: Instant, lease: &Lease) -> Option<()> {
         let Candidate {
             lease: name,
-            identity,
-            lease_duration,
+            renew_deadline,
             ..
         } = &self.candidate;
+        let renew_deadline = *renew_deadline;
         let version = lease.metadata.resource_version.as_deref()?;
         let params = WatchParams::default().fields(&format!("metadata.name={name}"));
         let events = match timeout(
@@ -219,7 +238,8 @@ impl Election<'_> {
         loop {
             let event = tokio::select! {
                 event = events.next() => event?.ok()?,
-                () = sleep_until(until) => return Some(()),
+                // A holder that is silent, or a server that is: the next reading tells.
+                () = sleep_until(until.min(Instant::now() + renew_deadline)) => return Some(()),
             };
             let lease = match event {
                 WatchEvent::Added(lease) | WatchEvent::Modified(lease) => lease,
@@ -228,11 +248,7 @@ impl Election<'_> {
                 WatchEvent::Error(_) => return None,
             };
             self.note(Some(&lease));
-            let now = Instant::now();
-            let seen = lease::sight(self.seen.take(), &lease, now);
-            let step = lease::step(&lease, identity, &seen, *lease_duration, now);
-            self.seen = Some(seen);
-            match step {
+            match self.decide(&lease) {
                 Step::Wait(later) => until = later,
                 Step::Claim => return Some(()),
             }
@@ -247,7 +263,7 @@ impl Election<'_> {
             loop {
                 let lease = self.leases.get(&self.candidate.lease).await?;
                 if lease::holder(&lease) != self.candidate.identity {
-                    return Ok(());
+                    return Ok(false);
                 }
                 let lease = lease::released(lease, Timestamp::now());
                 match self
@@ -256,15 +272,16 @@ impl Election<'_> {
                     .await
                 {
                     Err(kube::Error::Api(status)) if status.is_conflict() => {}
-                    written => return written.map(drop),
+                    written => return written.map(|_| true),
                 }
             }
         });
         match released.await {
-            Ok(Ok(())) => {
+            Ok(Ok(true)) => {
                 self.shared.standing().holder.clear();
                 tracing::info!("gave the Lease back");
             }
+            Ok(Ok(false)) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the Lease is not given back: the next leader waits until it runs out");
             }
@@ -272,5 +289,19 @@ impl Election<'_> {
                 "the Lease is not given back in time: the next leader waits until it runs out"
             ),
         }
+    }
+}
+
+async fn in_time<F: Future>(patience: Duration, request: F) -> anyhow::Result<F::Output> {
+    timeout(patience, request)
+        .await
+        .map_err(|_| anyhow!("no answer in {patience:?}"))
+}
+
+/// What the API server says of itself is a sentence; kube's error adds all of its fields to it.
+fn sentence(error: &anyhow::Error) -> String {
+    match error.downcast_ref() {
+        Some(kube::Error::Api(status)) => status.message.clone(),
+        _ => format!("{error:#}"),
     }
 }

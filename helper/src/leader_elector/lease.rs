@@ -23,9 +23,9 @@ pub(super) enum Step {
     Wait(Instant),
 }
 
-/// The holder's Pod: what stands before the first `_`, which no Pod's name has.
+/// The holder's name: what stands before the last `_`. What comes after it, here and with client-go, has none.
 pub(super) fn pod_of(identity: &str) -> &str {
-    identity.split('_').next().unwrap_or_default()
+    identity.rsplit_once('_').map_or(identity, |(name, _)| name)
 }
 
 /// The Lease's holder; empty for nobody.

@@ -82,7 +82,7 @@ impl Entry {
         if let Some(command) = words.first() {
             line.insert("command".to_owned(), json!(command.to_uppercase()));
         }
-        line.insert("argc".to_owned(), json!(words.len()));
+        line.insert("argc".to_owned(), json!(argc(words)));
         let key = match arguments {
             Arguments::None => None,
             Arguments::Key | Arguments::All => keys::first(words),
@@ -98,6 +98,20 @@ impl Entry {
             line.insert("client_name".to_owned(), json!(name));
         }
         line.into()
+    }
+}
+
+/// How many words the command had; of long ones the server keeps 31, and says how many are left out.
+fn argc(words: &[String]) -> usize {
+    let more = words.last().and_then(|last| {
+        last.strip_prefix("... (")?
+            .strip_suffix(" more arguments)")?
+            .parse::<usize>()
+            .ok()
+    });
+    match more {
+        Some(more) if words.len() == 32 => 31 + more,
+        _ => words.len(),
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) fn first(words: &[String]) -> Option<&str> {
         | "BZMPOP" => counted(words, 2)?,
         // A number of keys first.
         "ZUNION" | "ZINTER" | "ZDIFF" | "SUNIONCARD" | "SINTERCARD" | "ZINTERCARD" | "LMPOP"
-        | "ZMPOP" => counted(words, 1)?,
+        | "MSETEX" | "ZMPOP" => counted(words, 1)?,
         // A subcommand first.
         "OBJECT" | "MEMORY" | "XINFO" | "XGROUP" | "BITOP" => 2,
         "XREAD" | "XREADGROUP" => {

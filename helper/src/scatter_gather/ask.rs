@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Method, Request, StatusCode, Uri};
 use prometheus_client::encoding::EncodeLabelValue;
 use tokio::time::timeout;
@@ -35,7 +36,7 @@ const NEIGHBOURS: [HeaderName; 11] = [
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) method: Method,
-    pub(super) path_and_query: String,
+    pub(super) path_and_query: PathAndQuery,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
@@ -126,8 +127,12 @@ pub(super) async fn ask(
     memory: &Arc<Memory>,
 ) -> Result<Answer, Miss> {
     let exchange = async {
-        let uri: Uri = format!("http://{}{}", leaf.address, question.path_and_query)
-            .parse()
+        // Put together of its parts: as a text, `*` would be taken for a piece of the port.
+        let uri = Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(leaf.authority.clone())
+            .path_and_query(question.path_and_query.clone())
+            .build()
             .map_err(|_| Miss::Broken)?;
         let mut request = Request::new(outgoing::Body::new(question.body.clone()));
         *request.method_mut() = question.method.clone();
@@ -202,6 +207,42 @@ pub(super) struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.memory.0.fetch_add(self.taken, Ordering::Relaxed);
+    }
+}
+
+/// An answer to the app, which counts as held until it is written.
+#[derive(Debug)]
+struct Unsent {
+    text: Bytes,
+    _held: Vec<Held>,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+/// The text in place of the bodies that it was made of.
+pub(super) fn in_place_of(mut held: Vec<Held>, text: impl Into<Bytes>) -> Bytes {
+    let text = text.into();
+    let mut left = text.len();
+    for held in &mut held {
+        held.bytes = Bytes::new();
+        left = held.shrink(left);
+    }
+    Bytes::from_owner(Unsent { text, _held: held })
+}
+
+impl Held {
+    /// Gives back what is more than this, and says what is left of this.
+    fn shrink(&mut self, to: usize) -> usize {
+        let keep = self.taken.min(to);
+        self.memory
+            .0
+            .fetch_add(self.taken - keep, Ordering::Relaxed);
+        self.taken = keep;
+        to - keep
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who the leaves are: all addresses of all names.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,13 +9,17 @@ use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
 use hickory_resolver::net::NetError;
+use hickory_resolver::proto::rr::Name as DomainName;
 use hyper::header::HeaderValue;
-use tokio::time::{Instant, timeout};
+use hyper::http;
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long it is remembered that a name has no address: a Service that is scaled up from none is seen soon.
 const ABSENCE: Duration = Duration::from_secs(1);
 /// How long a question may take, with its retries.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a request waits for the answer where the addresses of before are known.
+const IMPATIENCE: Duration = Duration::from_millis(100);
 /// How long the addresses of before serve while the name server does not answer.
 const STALE: Duration = Duration::from_mins(5);
 
@@ -23,6 +27,8 @@ const STALE: Duration = Duration::from_mins(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Leaf {
     pub(super) address: SocketAddr,
+    /// The same as URIs have it.
+    pub(super) authority: http::uri::Authority,
     /// What the leaf is told it is called.
     pub(super) host: HeaderValue,
 }
@@ -65,13 +71,25 @@ impl Authority {
 #[derive(Debug)]
 pub(super) struct Leaves {
     resolver: TokioResolver,
-    names: Vec<Name>,
+    names: Vec<Arc<Name>>,
 }
 
 #[derive(Debug)]
 struct Name {
     authority: Authority,
-    known: Mutex<Option<(Instant, Vec<IpAddr>)>>,
+    known: Mutex<Known>,
+}
+
+/// What has been found out about a name.
+#[derive(Debug, Default)]
+struct Known {
+    addresses: Option<(Instant, Vec<IpAddr>)>,
+    /// Which of the names that the search list makes of it is there. The others need not be asked for again, and none of them can
+    /// say that there is no such name while this one's server fails.
+    full: Option<DomainName>,
+    /// The last question was not answered: requests do not wait, and one task goes on asking.
+    in_trouble: bool,
+    asking: bool,
 }
 
 impl Leaves {
@@ -89,9 +107,11 @@ impl Leaves {
                 .context("`/etc/resolv.conf` cannot be used")?,
             names: names
                 .into_iter()
-                .map(|authority| Name {
-                    authority,
-                    known: Mutex::default(),
+                .map(|authority| {
+                    Arc::new(Name {
+                        authority,
+                        known: Mutex::default(),
+                    })
                 })
                 .collect(),
         })
@@ -115,45 +135,104 @@ impl Leaves {
                 );
             }
             let Authority { port, header, .. } = &name.authority;
-            leaves.extend(addresses.into_iter().map(|ip| Leaf {
-                address: SocketAddr::new(ip, *port),
-                host: header.clone(),
+            leaves.extend(addresses.into_iter().filter_map(|ip| {
+                let address = SocketAddr::new(ip, *port);
+                Some(Leaf {
+                    address,
+                    authority: address.to_string().parse().ok()?,
+                    host: header.clone(),
+                })
             }));
         }
         (leaves, absent)
     }
 
     /// By the records' time to live; those of before, as long as the name server does not answer.
-    async fn addresses(&self, name: &Name) -> Vec<IpAddr> {
-        let host = &name.authority.host;
-        if let Ok(ip) = host.parse() {
+    async fn addresses(&self, name: &Arc<Name>) -> Vec<IpAddr> {
+        if let Ok(ip) = name.authority.host.parse() {
             return vec![ip];
         }
-        let answer = timeout(PATIENCE, self.resolver.lookup_ip(host.as_str())).await;
-        let mut known = name.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = name.stale();
+        let in_trouble = name.known().in_trouble;
+        match stale {
+            Some(stale) if in_trouble => {
+                name.ask_on(&self.resolver);
+                stale
+            }
+            Some(stale) => name.ask(&self.resolver, IMPATIENCE).await.unwrap_or(stale),
+            None => name.ask(&self.resolver, PATIENCE).await.unwrap_or_default(),
+        }
+    }
+}
+
+impl Name {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stale(&self) -> Option<Vec<IpAddr>> {
+        let known = self.known();
+        let (_, addresses) = known
+            .addresses
+            .as_ref()
+            .filter(|(at, _)| at.elapsed() < STALE)?;
+        Some(addresses.clone())
+    }
+
+    /// Asks while requests go on with what they have; not twice at once.
+    fn ask_on(self: &Arc<Self>, resolver: &TokioResolver) {
+        if std::mem::replace(&mut self.known().asking, true) {
+            return;
+        }
+        let (name, resolver) = (self.clone(), resolver.clone());
+        tokio::spawn(async move {
+            if name.ask(&resolver, PATIENCE).await.is_none() {
+                sleep(IMPATIENCE).await;
+            }
+            name.known().asking = false;
+        });
+    }
+
+    /// Nothing where there is no answer in time.
+    async fn ask(&self, resolver: &TokioResolver, patience: Duration) -> Option<Vec<IpAddr>> {
+        let host = &self.authority.host;
+        let full = self.known().full.clone();
+        let answer = match full {
+            Some(full) => timeout(patience, resolver.lookup_ip(full)).await,
+            None => timeout(patience, resolver.lookup_ip(host.as_str())).await,
+        };
+        let mut known = self.known();
         let trouble = match answer {
             Ok(Ok(found)) => {
                 let addresses: Vec<_> = found.iter().collect();
-                *known = Some((Instant::now(), addresses.clone()));
-                return addresses;
+                let mut full = found.as_lookup().query().name().clone();
+                full.set_fqdn(true);
+                *known = Known {
+                    addresses: Some((Instant::now(), addresses.clone())),
+                    full: Some(full),
+                    in_trouble: false,
+                    ..*known
+                };
+                return Some(addresses);
             }
             Ok(Err(error)) if is_absence(&error) => {
-                *known = None;
-                return Vec::new();
+                *known = Known {
+                    asking: known.asking,
+                    ..Known::default()
+                };
+                return Some(Vec::new());
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
-        let stale = known.as_ref().filter(|(at, _)| at.elapsed() < STALE);
-        tracing::warn!(
-            name = host,
-            error = trouble,
-            stale = stale.is_some(),
-            "the name cannot be resolved"
-        );
-        stale
-            .map(|(_, addresses)| addresses.clone())
-            .unwrap_or_default()
+        if !std::mem::replace(&mut known.in_trouble, true) {
+            tracing::warn!(
+                name = host,
+                error = trouble,
+                "the name cannot be resolved; the addresses of before serve"
+            );
+        }
+        None
     }
 }
 

@@ -70,7 +70,10 @@ pub(super) fn parse_path(text: &str) -> Result<Vec<String>, String> {
 enum Merged<'a> {
     /// As a leaf wrote it.
     Text(&'a str),
-    List(Vec<&'a str>),
+    /// The items of these lists, and what is no list as an item. They are not taken apart where nobody counts them: items may be
+    /// small, and many.
+    Lists(Vec<&'a str>),
+    Items(Vec<&'a str>),
     Map(Vec<(Cow<'a, str>, Self)>),
     Sum(String),
 }
@@ -78,7 +81,7 @@ enum Merged<'a> {
 /// One JSON document out of several, which must each be JSON.
 pub(super) fn merge(how: Merge, answers: &[&str], shape: &Shape) -> String {
     let mut merged = match how {
-        Merge::Concat => Merged::List(answers.iter().copied().flat_map(items).collect()),
+        Merge::Concat => Merged::Lists(answers.to_vec()),
         Merge::Deep | Merge::First | Merge::Raw => deep(answers, 0),
     };
     if shape.order.is_some() || shape.limit.is_some() {
@@ -143,7 +146,7 @@ fn deep<'a>(values: &[&'a str], depth: usize) -> Merged<'a> {
         .copied()
         .filter(|value| self::kind(value) == kind);
     match kind {
-        Kind::List => Merged::List(alike.flat_map(items).collect()),
+        Kind::List => Merged::Lists(alike.collect()),
         Kind::Object if depth < DEPTH => {
             let mut keys: Vec<(Cow<str>, Vec<&str>)> = Vec::new();
             let mut places = std::collections::HashMap::new();
@@ -202,7 +205,7 @@ impl Merged<'_> {
     fn shape(&mut self, path: &[String], shape: &Shape) {
         if let Self::Text(text) = *self {
             *self = match kind(text.trim()) {
-                Kind::List => Self::List(items(text)),
+                Kind::List => Self::Lists(vec![text]),
                 Kind::Object => Self::Map(
                     entries(text)
                         .into_iter()
@@ -212,8 +215,11 @@ impl Merged<'_> {
                 Kind::Number | Kind::Other => return,
             };
         }
+        if let (Self::Lists(lists), []) = (&*self, path) {
+            *self = Self::Items(lists.iter().copied().flat_map(items).collect());
+        }
         match (self, path) {
-            (Self::List(items), []) => {
+            (Self::Items(items), []) => {
                 if let Some(order) = &shape.order {
                     sort(items, order);
                 }
@@ -234,11 +240,8 @@ impl Merged<'_> {
         match self {
             Self::Text(text) => out.push_str(text),
             Self::Sum(number) => out.push_str(number),
-            Self::List(items) => {
-                out.push('[');
-                out.push_str(&items.join(","));
-                out.push(']');
-            }
+            Self::Lists(lists) => write_list(out, lists.iter().map(|list| inside(list))),
+            Self::Items(items) => write_list(out, items.iter().copied()),
             Self::Map(entries) => {
                 out.push('{');
                 for (index, (key, value)) in entries.iter().enumerate() {
@@ -253,6 +256,27 @@ impl Merged<'_> {
             }
         }
     }
+}
+
+/// A list's items as one text; another value is its own only item.
+fn inside(text: &str) -> &str {
+    let text = text.trim();
+    let items = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    items.map_or(text, str::trim)
+}
+
+fn write_list<'a>(out: &mut String, items: impl Iterator<Item = &'a str>) {
+    out.push('[');
+    let begin = out.len();
+    for item in items.filter(|item| !item.is_empty()) {
+        if out.len() > begin {
+            out.push(',');
+        }
+        out.push_str(item);
+    }
+    out.push(']');
 }
 
 /// What items are ordered by: numbers, then texts; those without either come last, whichever way.
@@ -400,7 +424,7 @@ mod tests {
         assert_eq!(
             merge(
                 Merge::Concat,
-                &["[1, 2]", "3", "{\"a\":[]}", "[]"],
+                &[" [ 1,2 ] ", "3", "{\"a\":[]}", "[]", "[ ]"],
                 &Shape::default()
             ),
             "[1,2,3,{\"a\":[]}]"

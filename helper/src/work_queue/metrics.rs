@@ -1,15 +1,9 @@
 //! What is counted.
 
-use std::sync::Arc;
-
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use tokio::sync::Semaphore;
 
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -17,6 +11,7 @@ pub(super) struct Metrics {
     pub(super) failed: Counter,
     pub(super) dead: Counter,
     pub(super) trimmed_away: Counter,
+    pub(super) in_flight: Gauge,
     pub(super) waiting: Gauge,
     pub(super) lag: Gauge,
     pub(super) pending: Gauge,
@@ -31,6 +26,7 @@ impl Default for Metrics {
             failed: Counter::default(),
             dead: Counter::default(),
             trimmed_away: Counter::default(),
+            in_flight: Gauge::default(),
             waiting: Gauge::default(),
             lag: Gauge::default(),
             pending: Gauge::default(),
@@ -41,7 +37,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    pub(super) fn registry(&self, hands: &Arc<Semaphore>, concurrency: u16) -> Registry {
+    pub(super) fn registry(&self) -> Registry {
         let mut metrics = Registry::with_prefix("work_queue");
         metrics.register("done", "Items that the app has done", self.done.clone());
         metrics.register("failed", "Attempts that failed", self.failed.clone());
@@ -54,6 +50,11 @@ impl Metrics {
             "trimmed_away",
             "Items that were taken out of the stream before they were done",
             self.trimmed_away.clone(),
+        );
+        metrics.register(
+            "in_flight",
+            "Items that the app works on",
+            self.in_flight.clone(),
         );
         metrics.register(
             "waiting",
@@ -81,30 +82,6 @@ impl Metrics {
             Unit::Seconds,
             self.took.clone(),
         );
-        metrics.register_collector(Box::new(InFlight {
-            hands: hands.clone(),
-            concurrency,
-        }));
         metrics
-    }
-}
-
-/// Items that the app works on, counted when somebody asks.
-#[derive(Debug)]
-struct InFlight {
-    hands: Arc<Semaphore>,
-    concurrency: u16,
-}
-
-impl Collector for InFlight {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let free = i64::try_from(self.hands.available_permits()).unwrap_or_default();
-        let encoder = encoder.encode_descriptor(
-            "in_flight",
-            "Items that are being worked on, or waited for",
-            None,
-            MetricType::Gauge,
-        )?;
-        ConstGauge::new(i64::from(self.concurrency) - free).encode(encoder)
     }
 }

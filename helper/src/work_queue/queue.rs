@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use redis::streams::{
     StreamAutoClaimReply, StreamClaimReply, StreamId, StreamInfoGroupsReply,
-    StreamPendingCountReply, StreamPendingReply, StreamReadReply,
+    StreamPendingCountReply, StreamPendingReply, StreamRangeReply, StreamReadReply,
 };
 use redis::{Client, RedisError, RedisResult, Value, cmd, pipe};
 
@@ -40,6 +40,11 @@ pub(super) struct Item {
 }
 
 impl Item {
+    /// Lets go of the entry's fields: another delivery brings them again.
+    pub(super) fn forget(&mut self) {
+        self.fields = HashMap::new();
+    }
+
     /// The item itself, if the entry has one.
     pub(super) fn body(&self, field: &str) -> Option<&[u8]> {
         match self.fields.get(field)? {
@@ -260,8 +265,8 @@ impl Queue {
             .await
     }
 
-    /// Moves an item to the dead letters, whole, with the reason.
-    pub(super) async fn bury(&self, item: &Item, reason: &str) -> RedisResult<()> {
+    /// Moves an item to the dead letters, whole, with how often it was tried and the reason.
+    pub(super) async fn bury(&self, item: &Item, attempts: u32, reason: &str) -> RedisResult<()> {
         let Names {
             stream,
             group,
@@ -278,7 +283,7 @@ impl Queue {
         add.arg(names::DEAD_ID)
             .arg(&item.id)
             .arg(names::DEAD_ATTEMPTS)
-            .arg(item.attempt)
+            .arg(attempts)
             .arg(names::DEAD_REASON)
             .arg(reason);
         let mut both = pipe();
@@ -293,17 +298,23 @@ impl Queue {
         self.link.ask_all(&both).await
     }
 
-    /// Another delivery to us after a pause; none if somebody else has had the item since.
-    pub(super) async fn again(&self, id: &str, pause: Duration) -> RedisResult<Option<Item>> {
+    /// Another delivery to us after a pause; none if the item has been delivered since, or is no more.
+    pub(super) async fn again(
+        &self,
+        item: &Item,
+        pause: Duration,
+        metrics: &Metrics,
+    ) -> RedisResult<Option<Item>> {
         let Names {
             stream,
             group,
             consumer,
             ..
         } = &self.names;
-        if !self.is_ours(id).await? {
+        if !self.is_ours(item).await? {
             return Ok(None);
         }
+        let id = &item.id;
         // Idle for shorter than our pause: somebody took it between the two commands.
         let claim = cmd("XCLAIM")
             .arg(stream)
@@ -313,25 +324,38 @@ impl Queue {
             .arg(id)
             .to_owned();
         let claimed: StreamClaimReply = self.link.ask(&claim).await?;
-        match claimed.ids.into_iter().next() {
-            Some(entry) => self.counted(entry).await.map(Some),
-            None => Ok(None),
+        if let Some(entry) = claimed.ids.into_iter().next() {
+            return self.counted(entry).await.map(Some);
         }
+        let entry: StreamRangeReply = self
+            .link
+            .ask(cmd("XRANGE").arg(stream).arg(id).arg(id))
+            .await?;
+        if entry.ids.is_empty() {
+            metrics.trimmed_away.inc();
+            tracing::warn!(ids = ?[id], "items were taken out of the stream before they were done");
+        }
+        Ok(None)
     }
 
     /// Makes an item claimable at once, as delivered so many times.
-    pub(super) async fn give_back(&self, id: &str, attempts: u32) -> RedisResult<()> {
+    pub(super) async fn give_back(&self, item: &Item, attempts: u32) -> RedisResult<()> {
         let Names {
             stream,
             group,
             consumer,
             ..
         } = &self.names;
-        if !self.is_ours(id).await? {
+        if !self.is_ours(item).await? {
             return Ok(());
         }
         let mut claim = cmd("XCLAIM");
-        claim.arg(stream).arg(group).arg(consumer).arg(0).arg(id);
+        claim
+            .arg(stream)
+            .arg(group)
+            .arg(consumer)
+            .arg(0)
+            .arg(&item.id);
         claim
             .arg("IDLE")
             .arg(millis(self.visibility))
@@ -341,7 +365,8 @@ impl Queue {
         self.link.ask(&claim).await
     }
 
-    async fn is_ours(&self, id: &str) -> RedisResult<bool> {
+    /// Whether this delivery of the item was the last one. A later one may have been to us, too.
+    async fn is_ours(&self, item: &Item) -> RedisResult<bool> {
         let Names {
             stream,
             group,
@@ -354,22 +379,28 @@ impl Queue {
                 cmd("XPENDING")
                     .arg(stream)
                     .arg(group)
-                    .arg(id)
-                    .arg(id)
+                    .arg(&item.id)
+                    .arg(&item.id)
                     .arg(1)
                     .arg(consumer),
             )
             .await?;
-        Ok(!pending.ids.is_empty())
+        Ok(pending
+            .ids
+            .first()
+            .is_some_and(|pending| pending.times_delivered == item.attempt as usize))
     }
 
-    /// Looks at how much there is to do, and takes out of the stream what every group has done.
+    /// Looks at how much there is to do, and takes out of the stream what every group has done. Our group is one of them before
+    /// our app is there: otherwise what we have yet to do would go.
     pub(super) async fn look(&self, trim: Trim, metrics: &Metrics) -> RedisResult<()> {
         let Names { stream, group, .. } = &self.names;
+        self.create().await?;
         let groups: StreamInfoGroupsReply = self
             .link
             .ask(cmd("XINFO").arg("GROUPS").arg(stream))
             .await?;
+        self.state().heard = Instant::now();
         let mut keep: Option<(u64, u64)> = None;
         for known in groups.groups {
             let pending: StreamPendingReply = self

@@ -27,7 +27,8 @@ pub(super) struct Task {
 /// How an item ends.
 enum End<'a> {
     Done,
-    Dead(&'a str),
+    /// After so many attempts, with the reason.
+    Dead(u32, &'a str),
 }
 
 impl Task {
@@ -59,20 +60,25 @@ impl Task {
             return false;
         }
         let Some(body) = item.body(field) else {
-            self.end(End::Dead(&format!("no field `{field}`"))).await;
+            self.end(End::Dead(item.attempt, &format!("no field `{field}`")))
+                .await;
             return false;
         };
         if item.attempt > shop.max_attempts {
-            self.end(End::Dead("the consumer ended during the last attempt"))
-                .await;
+            // This delivery is not tried.
+            let tried = item.attempt - 1;
+            let reason = "the consumer ended during the last attempt";
+            self.end(End::Dead(tried, reason)).await;
             return false;
         }
         let body = Bytes::copy_from_slice(body);
-        match shop
+        shop.metrics.in_flight.inc();
+        let attempt = shop
             .worker
             .post(&item.id, item.attempt, body, &shop.metrics)
-            .await
-        {
+            .await;
+        shop.metrics.in_flight.dec();
+        match attempt {
             Attempt::Done => self.end(End::Done).await,
             Attempt::Unreachable(reason) => {
                 tracing::info!(
@@ -93,7 +99,7 @@ impl Task {
                 if item.attempt < shop.max_attempts {
                     return true;
                 }
-                self.end(End::Dead(&reason)).await;
+                self.end(End::Dead(item.attempt, &reason)).await;
             }
         }
         false
@@ -117,14 +123,9 @@ impl Task {
         }
         match end {
             End::Done => drop(shop.metrics.done.inc()),
-            End::Dead(reason) => {
+            End::Dead(attempts, reason) => {
                 shop.metrics.dead.inc();
-                tracing::warn!(
-                    id = item.id,
-                    attempts = item.attempt,
-                    reason,
-                    "the item is a dead letter"
-                );
+                tracing::warn!(id = item.id, attempts, reason, "the item is a dead letter");
             }
         }
     }
@@ -132,19 +133,22 @@ impl Task {
     async fn tell(&self, end: &End<'_>) -> RedisResult<()> {
         match end {
             End::Done => self.shop.queue.done(&self.item.id).await,
-            End::Dead(reason) => self.shop.queue.bury(&self.item, reason).await,
+            End::Dead(attempts, reason) => {
+                self.shop.queue.bury(&self.item, *attempts, reason).await
+            }
         }
     }
 
     /// Ready at once for whoever asks next, as if it had been delivered so often.
     async fn give_back(&self, attempts: u32) {
-        if let Err(error) = self.shop.queue.give_back(&self.item.id, attempts).await {
+        if let Err(error) = self.shop.queue.give_back(&self.item, attempts).await {
             tracing::info!(id = self.item.id, %error, "the item is not given back: it is claimed after the visibility");
         }
     }
 
     /// Waits, without a hand, for the next attempt; none if somebody else has taken the item meanwhile.
     async fn wait(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.item.forget();
         let Self { shop, item, .. } = &*self;
         if shop.metrics.waiting.get() >= WAITING {
             return None;
@@ -164,7 +168,7 @@ impl Task {
             self.give_back(item.attempt).await;
             return None;
         }
-        match shop.queue.again(&item.id, pause).await {
+        match shop.queue.again(item, pause, &shop.metrics).await {
             Ok(next) => {
                 self.delivered = Instant::now();
                 self.item = next?;
