@@ -104,7 +104,12 @@ pub(crate) fn client(
         }
         None => None,
     };
-    if url.starts_with("rediss://") || url.starts_with("valkeys://") {
+    let tls = url.starts_with("rediss://") || url.starts_with("valkeys://");
+    ensure!(
+        tls || ca.is_none(),
+        "there is a certificate authority, but the Redis URL does not ask for TLS: expected rediss://"
+    );
+    if tls {
         let client_tls = None;
         let certificates = TlsCertificates {
             client_tls,

@@ -48,7 +48,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// failed attempt; after the last one the item goes to the dead-letter stream with the reason. Items of consumers that died are
 /// taken over. Delivery is at least once: the app must bear an item twice.
 ///
-/// Redis 6.2 or later, or Valkey, not clustered. Redis must persist (`appendonly yes`), otherwise a restart of it loses items.
+/// Redis 7.0 or later, or Valkey, not clustered. Redis must persist (`appendonly yes`), otherwise a restart of it loses items.
 #[derive(Debug, Args)]
 pub(crate) struct WorkQueueArgs {
     /// The stream
