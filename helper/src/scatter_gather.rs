@@ -42,7 +42,7 @@ use crate::{names, outgoing, settings};
 
 use ask::{Answer, Memory, Miss, Outcome, Question, Unread};
 use leaves::{Authority, Leaf, Leaves};
-use merge::{Merge, Order, Shape};
+use merge::{MOST_ITEMS, Merge, Order, Shape, TooMany};
 
 /// Bytes that are read and merged in less time than it takes to hand them to another thread.
 const SMALL: usize = 64 * 1024;
@@ -442,16 +442,20 @@ impl Root {
             .map(|(_, answer)| answer.body.bytes.len());
         let (bytes, root) = (bytes.sum(), self.clone());
         let merged = aside(bytes, move || {
-            let text = root.merged(&leaves, &gathered);
+            let text = root.merged(&leaves, &gathered)?;
             let held = gathered.good.into_iter().map(|(_, answer)| answer.body);
-            ask::in_place_of(held.collect(), text)
+            Ok(ask::in_place_of(held.collect(), text))
         });
-        let Some(body) = merged.await else {
-            return refuse(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the answers cannot be merged",
-                None,
-            );
+        let body = match merged.await {
+            Some(Ok(body)) => body,
+            Some(Err(TooMany)) => {
+                let error = format!("the answers have more than {MOST_ITEMS} items to sort or cut");
+                return refuse(StatusCode::BAD_GATEWAY, &error, None);
+            }
+            None => {
+                let error = "the answers cannot be merged";
+                return refuse(StatusCode::INTERNAL_SERVER_ERROR, error, None);
+            }
         };
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -461,9 +465,9 @@ impl Root {
         (headers, body).into_response()
     }
 
-    fn merged(&self, leaves: &[Leaf], gathered: &Gathered) -> String {
+    fn merged(&self, leaves: &[Leaf], gathered: &Gathered) -> Result<String, TooMany> {
         if self.merge == Merge::Raw {
-            return raw(leaves, gathered);
+            return Ok(raw(leaves, gathered));
         }
         let texts: Vec<&str> = gathered
             .good

@@ -226,11 +226,7 @@ impl Name {
             Err(_) => "no answer".to_owned(),
         };
         if !std::mem::replace(&mut known.in_trouble, true) {
-            tracing::warn!(
-                name = host,
-                error = trouble,
-                "the name cannot be resolved; the addresses of before serve"
-            );
+            tracing::warn!(name = host, error = trouble, "the name cannot be resolved");
         }
         None
     }

@@ -11,6 +11,8 @@ use serde_json::value::RawValue;
 
 /// Objects within objects that are merged; what is deeper stays as the first leaf says it.
 const DEPTH: usize = 64;
+/// Items that are taken apart to be sorted or cut. An item can be as small as two bytes of a body, and costs fifty here.
+pub(super) const MOST_ITEMS: usize = 1_000_000;
 
 /// How answers become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -78,18 +80,22 @@ enum Merged<'a> {
     Sum(String),
 }
 
+/// More than [`MOST_ITEMS`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
+
 /// One JSON document out of several, which must each be JSON.
-pub(super) fn merge(how: Merge, answers: &[&str], shape: &Shape) -> String {
+pub(super) fn merge(how: Merge, answers: &[&str], shape: &Shape) -> Result<String, TooMany> {
     let mut merged = match how {
         Merge::Concat => Merged::Lists(answers.to_vec()),
         Merge::Deep | Merge::First | Merge::Raw => deep(answers, 0),
     };
     if shape.order.is_some() || shape.limit.is_some() {
-        merged.shape(&shape.list, shape);
+        merged.shape(&shape.list, shape)?;
     }
     let mut out = String::with_capacity(answers.iter().map(|answer| answer.len()).sum());
     merged.write(&mut out);
-    out
+    Ok(out)
 }
 
 /// A list's items; another value is its own only item.
@@ -202,7 +208,7 @@ fn sum<'a>(numbers: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
 
 impl Merged<'_> {
     /// Sorts and cuts the list at the path, if there is one.
-    fn shape(&mut self, path: &[String], shape: &Shape) {
+    fn shape(&mut self, path: &[String], shape: &Shape) -> Result<(), TooMany> {
         if let Self::Text(text) = *self {
             *self = match kind(text.trim()) {
                 Kind::List => Self::Lists(vec![text]),
@@ -212,11 +218,18 @@ impl Merged<'_> {
                         .map(|(key, value)| (key, Merged::Text(value)))
                         .collect(),
                 ),
-                Kind::Number | Kind::Other => return,
+                Kind::Number | Kind::Other => return Ok(()),
             };
         }
         if let (Self::Lists(lists), []) = (&*self, path) {
-            *self = Self::Items(lists.iter().copied().flat_map(items).collect());
+            let mut all = Vec::new();
+            for list in lists {
+                all.extend(items(list));
+                if all.len() > MOST_ITEMS {
+                    return Err(TooMany);
+                }
+            }
+            *self = Self::Items(all);
         }
         match (self, path) {
             (Self::Items(items), []) => {
@@ -229,11 +242,12 @@ impl Merged<'_> {
             }
             (Self::Map(entries), [step, rest @ ..]) => {
                 for (_, value) in entries.iter_mut().filter(|(key, _)| key == step) {
-                    value.shape(rest, shape);
+                    value.shape(rest, shape)?;
                 }
             }
             _ => {}
         }
+        Ok(())
     }
 
     fn write(&self, out: &mut String) {
@@ -351,7 +365,11 @@ mod tests {
     use super::*;
 
     fn deep(answers: &[&str]) -> String {
-        merge(Merge::Deep, answers, &Shape::default())
+        merged(Merge::Deep, answers, &Shape::default())
+    }
+
+    fn merged(how: Merge, answers: &[&str], shape: &Shape) -> String {
+        merge(how, answers, shape).expect("few items")
     }
 
     fn shape(list: &str, order: &str, limit: usize) -> Shape {
@@ -422,7 +440,7 @@ mod tests {
     #[test]
     fn concat_makes_one_list() {
         assert_eq!(
-            merge(
+            merged(
                 Merge::Concat,
                 &[" [ 1,2 ] ", "3", "{\"a\":[]}", "[]", "[ ]"],
                 &Shape::default()
@@ -438,15 +456,15 @@ mod tests {
             r#"{"hits":[{"s":{"n":9.5}},{"s":{"n":"a"}}]}"#,
         ];
         assert_eq!(
-            merge(Merge::Deep, &answers, &shape("hits", "-s.n", 4)),
+            merged(Merge::Deep, &answers, &shape("hits", "-s.n", 4)),
             r#"{"hits":[{"s":{"n":"a"}},{"s":{"n":10}},{"s":{"n":9.5}},{"s":{"n":1}}]}"#
         );
         assert_eq!(
-            merge(Merge::Deep, &answers[..1], &shape("hits", "s.n", 9)),
+            merged(Merge::Deep, &answers[..1], &shape("hits", "s.n", 9)),
             r#"{"hits":[{"s":{"n":1}},{"s":{"n":10}},{"x":0}]}"#
         );
         assert_eq!(
-            merge(
+            merged(
                 Merge::Concat,
                 &["[3,1]", "[2]"],
                 &Shape {
@@ -458,12 +476,23 @@ mod tests {
         );
         // Nothing there to sort.
         assert_eq!(
-            merge(Merge::Deep, &["{\"a\":1}"], &shape("hits", "s", 1)),
+            merged(Merge::Deep, &["{\"a\":1}"], &shape("hits", "s", 1)),
             "{\"a\":1}"
         );
         assert_eq!(
-            merge(Merge::Deep, &["5", "6"], &shape("hits", "s", 1)),
+            merged(Merge::Deep, &["5", "6"], &shape("hits", "s", 1)),
             "11"
         );
+    }
+
+    #[test]
+    fn so_many_items_are_not_taken_apart() {
+        let many = format!("[{}1]", "1,".repeat(MOST_ITEMS));
+        let first = Shape {
+            limit: Some(1),
+            ..Shape::default()
+        };
+        assert_eq!(merge(Merge::Deep, &[&many], &first), Err(TooMany));
+        assert!(merge(Merge::Deep, &[&many], &Shape::default()).is_ok());
     }
 }

@@ -95,6 +95,7 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     accepted: AtomicUsize,
     open: AtomicUsize,
+    answered: AtomicUsize,
 }
 
 /// One leaf; gone when it goes out of scope.
@@ -116,6 +117,7 @@ impl Leaf {
             seen: Mutex::default(),
             accepted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
         });
         Ok(Self {
             address,
@@ -158,6 +160,11 @@ impl Leaf {
     /// How many connections it has.
     pub(super) fn open(&self) -> usize {
         self.state.open.load(Ordering::SeqCst)
+    }
+
+    /// How many answers it has sent, to their end.
+    pub(super) fn answered(&self) -> usize {
+        self.state.answered.load(Ordering::SeqCst)
     }
 
     /// Ends as a Pod does whose process has gone: its port is closed.
@@ -228,6 +235,7 @@ async fn connection(stream: TcpStream, open: Open) {
         if send(&mut stream, reply).await.is_none() {
             return;
         }
+        open.0.answered.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -342,9 +350,11 @@ pub(super) struct Leaves {
 impl Leaves {
     pub(super) async fn start(count: u8) -> Self {
         static NEXT: AtomicU8 = AtomicU8::new(1);
+        // Another run of the tests may be under way.
+        let of_process = 64 + u8::try_from(std::process::id() % 128).expect("less than 128");
         let mut leaves = Self {
             port: 0,
-            net: [127, 77, NEXT.fetch_add(1, Ordering::SeqCst)],
+            net: [127, of_process, NEXT.fetch_add(1, Ordering::SeqCst)],
             all: Vec::new(),
         };
         while leaves.all.len() < usize::from(count) {

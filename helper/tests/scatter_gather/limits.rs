@@ -191,7 +191,8 @@ async fn many_requests_whose_leaves_all_talk_without_end_cost_bounded_memory() {
             root.helper.rss()
         );
     }
-    assert!(root.helper.peak_rss() < 160 * MIB);
+    // 48 MiB of bodies whose buffers may have grown to twice that, and what 200 connections are being read into; not 1600 MiB.
+    assert!(root.helper.peak_rss() < 224 * MIB);
     leaves.all_reply(&Reply::json(json!([1])));
     assert_eq!(root.get("/").await.leaves(), "4/4");
 }
