@@ -86,19 +86,27 @@ pub(super) struct SqlSpec {
     pub(super) expect: Option<String>,
     #[serde(flatten)]
     pub(super) password: Password,
-    #[serde(default)]
-    pub(super) tls: TlsMode,
+    /// `verify` where there is a certificate authority, else `prefer`, if it is left out.
+    tls: Option<TlsMode>,
     /// Certificate authority in PEM, for `verify`; the public ones without it.
     pub(super) ca_file: Option<PathBuf>,
 }
 
+impl SqlSpec {
+    pub(super) fn tls(&self) -> TlsMode {
+        self.tls.unwrap_or(match self.ca_file {
+            Some(_) => TlsMode::Verify,
+            None => TlsMode::Prefer,
+        })
+    }
+}
+
 /// How far a database's TLS is trusted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum TlsMode {
     Disable,
     /// If the server offers it; nobody is verified.
-    #[default]
     Prefer,
     /// Nobody is verified.
     Require,
@@ -238,7 +246,7 @@ mod tests {
         );
         assert_eq!(
             fault(r#"{"checks": [{"name": "db", "timeout": "2"}]}"#),
-            "expected a duration above zero such as 500ms, 2s or 1h30m, not `2` at line 1 column 41"
+            "expected a duration above zero such as 500ms, 2s or 1h30m, not `2` at line 1 column 42"
         );
     }
 }

@@ -55,7 +55,7 @@ impl SqlCheck {
         spec.password.get()?;
         if let Some(file) = &spec.ca_file {
             ensure!(
-                spec.tls == TlsMode::Verify,
+                spec.tls() == TlsMode::Verify,
                 "`caFile` needs `tls` to be `verify`: nothing else verifies"
             );
             std::fs::File::open(file)
@@ -124,7 +124,7 @@ impl SqlCheck {
             .port(*port)
             .username(&spec.user)
             .disable_statement_logging()
-            .ssl_mode(match spec.tls {
+            .ssl_mode(match spec.tls() {
                 TlsMode::Disable => MySqlSslMode::Disabled,
                 TlsMode::Prefer => MySqlSslMode::Preferred,
                 TlsMode::Require => MySqlSslMode::Required,
@@ -172,7 +172,7 @@ impl SqlCheck {
             .application_name("outrigger-health")
             .disable_statement_logging()
             .options([("statement_timeout", limit.as_millis().to_string())])
-            .ssl_mode(match spec.tls {
+            .ssl_mode(match spec.tls() {
                 TlsMode::Disable => PgSslMode::Disable,
                 TlsMode::Prefer => PgSslMode::Prefer,
                 TlsMode::Require => PgSslMode::Require,

@@ -254,103 +254,112 @@ async fn two_thousand_probes_are_one_query_a_second() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_that_are_given_up_leave_one_query_behind() {
-    for engine in Engine::BOTH {
-        let database = Database::start(engine).await;
-        let mut spec = check("shop", &database, json!({}));
-        spec["cache"] = json!("1m");
-        let health = Health::of(json!([spec])).await;
-        let mut locker = database.admin("shop").await;
-        let mut admin = database.admin("").await;
-        locker.lock().await;
-        let mut probes = Vec::new();
-        for _ in 0..20 {
-            let address = health.url.strip_prefix("http://").expect("a URL");
-            let (address, path) = address.split_once('/').expect("a path");
-            let mut probe = TcpStream::connect(address).await.expect("a connection");
-            let request = format!("GET /{path} HTTP/1.1\r\nhost: probe\r\n\r\n");
-            probe.write_all(request.as_bytes()).await.expect("sent");
-            probes.push(probe);
-        }
-        until("the query to be there", async || {
-            (admin.connections(true).await.len() == 1).then_some(())
-        })
-        .await;
-        drop(probes);
-        // It is ended by its own time, or by the server's, and no other follows.
-        health.helper.logged("check failed").await;
-        until("the query to end", async || {
-            let busy = admin.connections(true).await.len();
-            assert!(busy <= 1, "{busy}");
-            (busy == 0).then_some(())
-        })
-        .await;
-        assert_eq!(database.asked(QUERY), 1);
-        assert_eq!(health.ask().await.reasons()["shop"], LATE);
-        assert_eq!(database.asked(QUERY), 1);
-        locker.unlock().await;
+    // Both at once: it is mostly waiting.
+    join_all(Engine::BOTH.map(leave)).await;
+}
+
+async fn leave(engine: Engine) {
+    let database = Database::start(engine).await;
+    let mut spec = check("shop", &database, json!({}));
+    spec["cache"] = json!("1m");
+    let health = Health::of(json!([spec])).await;
+    let mut locker = database.admin("shop").await;
+    let mut admin = database.admin("").await;
+    locker.lock().await;
+    let mut probes = Vec::new();
+    for _ in 0..20 {
+        let address = health.url.strip_prefix("http://").expect("a URL");
+        let (address, path) = address.split_once('/').expect("a path");
+        let mut probe = TcpStream::connect(address).await.expect("a connection");
+        let request = format!("GET /{path} HTTP/1.1\r\nhost: probe\r\n\r\n");
+        probe.write_all(request.as_bytes()).await.expect("sent");
+        probes.push(probe);
     }
+    until("the query to be there", async || {
+        (admin.connections(true).await.len() == 1).then_some(())
+    })
+    .await;
+    drop(probes);
+    // It is ended by its own time, or by the server's, and no other follows.
+    health.helper.logged("check failed").await;
+    until("the query to end", async || {
+        let busy = admin.connections(true).await.len();
+        assert!(busy <= 1, "{busy}");
+        (busy == 0).then_some(())
+    })
+    .await;
+    assert_eq!(database.asked(QUERY), 1);
+    assert_eq!(health.ask().await.reasons()["shop"], LATE);
+    assert_eq!(database.asked(QUERY), 1);
+    locker.unlock().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queries_that_are_given_up_do_not_pile_up_at_the_server() {
-    for engine in Engine::BOTH {
-        let database = Database::start(engine).await;
-        let mut admin = database.admin("").await;
-        // What such an account should have.
-        let user = database.user();
-        let two = engine.pick("WITH MAX_USER_CONNECTIONS 2", "CONNECTION LIMIT 2");
-        admin.run(&format!("ALTER USER {user} {two}")).await;
-        let health = shop(&database).await;
-        health.until_ok().await;
-        let mut locker = database.admin("shop").await;
-        locker.lock().await;
-        until("four late answers", async || {
-            let answer = health.ask().await;
-            assert!(answer.took < DEADLINE, "{answer:?}");
-            let reasons = answer.reasons();
-            assert!(
-                reasons.values().all(|reason| *reason == LATE),
-                "{reasons:?}"
-            );
-            let connections = admin.connections(false).await.len();
-            assert!(connections <= 2, "{engine:?}: {connections}");
-            (health.failures().await >= 4.0).then_some(())
-        })
-        .await;
-        locker.unlock().await;
-        health.until_ok().await;
-    }
+    // Both at once: it is mostly waiting.
+    join_all(Engine::BOTH.map(give_up)).await;
+}
+
+async fn give_up(engine: Engine) {
+    let database = Database::start(engine).await;
+    let mut admin = database.admin("").await;
+    // What such an account should have.
+    let user = database.user();
+    let two = engine.pick("WITH MAX_USER_CONNECTIONS 2", "CONNECTION LIMIT 2");
+    admin.run(&format!("ALTER USER {user} {two}")).await;
+    let health = shop(&database).await;
+    health.until_ok().await;
+    let mut locker = database.admin("shop").await;
+    locker.lock().await;
+    until("four late answers", async || {
+        let answer = health.ask().await;
+        assert!(answer.took < DEADLINE, "{answer:?}");
+        let reasons = answer.reasons();
+        assert!(
+            reasons.values().all(|reason| *reason == LATE),
+            "{reasons:?}"
+        );
+        let connections = admin.connections(false).await.len();
+        assert!(connections <= 2, "{engine:?}: {connections}");
+        (health.failures().await >= 4.0).then_some(())
+    })
+    .await;
+    locker.unlock().await;
+    health.until_ok().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_timeouts_keep_few_connections() {
-    for engine in Engine::BOTH {
-        let mut database = Database::start(engine).await;
-        if engine == Engine::Postgres {
-            // Without passwords: where nothing is optimized, proving one takes longer than the whole check.
-            let rules = "local all all trust\nhost all all 127.0.0.1/32 trust\n";
-            let rules = format!("hba_file={}", database.place("pg_hba.conf", rules).await);
-            database.restart(&["-c", &rules]).await;
-        }
-        let mut admin = database.admin("").await;
-        let mut spec = check("shop", &database, json!({}));
-        spec["timeout"] = json!("50ms");
-        let health = Health::of(json!([spec])).await;
-        health.until_ok().await;
-        let mut locker = database.admin("shop").await;
-        locker.lock().await;
-        let mut most = 0;
-        until("a hundred late answers", async || {
-            health.ask().await;
-            most = most.max(admin.connections(false).await.len());
-            (health.failures().await >= 100.0).then_some(())
-        })
-        .await;
-        // Each lives for the check's own time and a tenth of a second more.
-        assert!(most <= 4, "{engine:?}: {most}");
-        locker.unlock().await;
-        health.until_ok().await;
+    // Both at once: it is mostly waiting.
+    join_all(Engine::BOTH.map(time_out)).await;
+}
+
+async fn time_out(engine: Engine) {
+    let mut database = Database::start(engine).await;
+    if engine == Engine::Postgres {
+        // Without passwords: where nothing is optimized, proving one takes longer than the whole check.
+        let rules = "local all all trust\nhost all all 127.0.0.1/32 trust\n";
+        let rules = format!("hba_file={}", database.place("pg_hba.conf", rules).await);
+        database.restart(&["-c", &rules]).await;
     }
+    let mut admin = database.admin("").await;
+    let mut spec = check("shop", &database, json!({}));
+    spec["timeout"] = json!("50ms");
+    let health = Health::of(json!([spec])).await;
+    health.until_ok().await;
+    let mut locker = database.admin("shop").await;
+    locker.lock().await;
+    let mut most = 0;
+    until("a hundred late answers", async || {
+        health.ask().await;
+        most = most.max(admin.connections(false).await.len());
+        (health.failures().await >= 100.0).then_some(())
+    })
+    .await;
+    // Each lives for the check's own time and a tenth of a second more.
+    assert!(most <= 4, "{engine:?}: {most}");
+    locker.unlock().await;
+    health.until_ok().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
