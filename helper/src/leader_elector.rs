@@ -147,6 +147,8 @@ pub(crate) async fn run(args: LeaderElectorArgs, life: Life) -> anyhow::Result<(
     );
     let config = kube::Config::infer().await.context("no Kubernetes API server is known: neither a service account's token nor a kubeconfig is here")?;
     let name = identity.map_or_else(settings::pod_name, Ok)?;
+    ensure!(!name.is_empty(), "`--identity` is empty");
+    ensure!(!lease.is_empty(), "`--lease` is empty");
     let candidate = Candidate {
         lease,
         namespace: namespace.unwrap_or_else(|| config.default_namespace.clone()),

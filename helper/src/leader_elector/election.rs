@@ -17,6 +17,8 @@ use crate::life::Life;
 
 /// How long giving the Lease back may take, all in all.
 const RELEASE: Duration = Duration::from_secs(3);
+/// How long a candidate that may not watch goes without trying again.
+const BLIND: Duration = Duration::from_mins(1);
 /// How long the loser of a race for the Lease waits before it looks again.
 const RACE: Duration = Duration::from_millis(100);
 
@@ -29,8 +31,8 @@ struct Election<'a> {
     theirs: Option<Instant>,
     /// Whether the app was last told that it leads.
     leading: bool,
-    /// Whether the role lets us watch.
-    sees: bool,
+    /// Until when we do not try to watch: the role does not let us, or an API server that has just started said so.
+    blind: Option<Instant>,
 }
 
 /// What a round ended with.
@@ -54,7 +56,7 @@ pub(super) async fn run(client: Client, candidate: Candidate, shared: &Shared, l
         seen: None,
         theirs: None,
         leading: false,
-        sees: true,
+        blind: None,
     };
     let mut failures = 0;
     while !life.is_over() {
@@ -199,7 +201,7 @@ impl Election<'_> {
     async fn change(&mut self, until: Instant, lease: Option<Box<Lease>>) {
         let retry = Instant::now() + self.candidate.retry_period;
         if let Some(lease) = lease
-            && self.sees
+            && self.blind.is_none_or(|until| until <= Instant::now())
             && self.watch(until, &lease).await.is_some()
         {
             return;
@@ -226,10 +228,11 @@ impl Election<'_> {
         {
             Ok(events) => events,
             Err(kube::Error::Api(status)) if status.is_forbidden() => {
-                self.sees = false;
-                tracing::warn!(
-                    "the role lacks `watch` on the Lease: hand-overs are seen a retry period later"
-                );
+                if self.blind.replace(Instant::now() + BLIND).is_none() {
+                    tracing::warn!(
+                        "the role lacks `watch` on the Lease: hand-overs are seen a retry period later"
+                    );
+                }
                 return None;
             }
             Err(_) => return None,
