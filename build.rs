@@ -18,6 +18,7 @@ fn main() -> io::Result<()> {
     let mut list = String::from("&[\n");
     for path in paths {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let path = path.to_string_lossy();
         // Writing to a String does not fail.
         let _ = writeln!(list, "    ({name:?}, include_str!({path:?})),");
     }

@@ -36,7 +36,7 @@ const MISSES: u32 = 3;
 /// The longest wait while the server is away.
 const AWAY: Duration = Duration::from_secs(30);
 /// Entries that a first question asks for; more where all of them are new.
-const BATCH: usize = 128;
+const BATCH: usize = 16;
 /// No server keeps more, in any useful sense.
 const MOST: usize = 1 << 20;
 
