@@ -225,7 +225,8 @@ fn rbac(pattern: &Pattern) -> anyhow::Result<String> {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    text.lines()
+        .fold(String::new(), |text, line| text + "  " + line + "\n")
 }
 
 fn summary(pattern: &Pattern) -> Value {
