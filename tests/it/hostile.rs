@@ -656,10 +656,10 @@ fn no_value_breaks_out_of_a_built_in() {
             let (before, after) = harmless.split_at(*at.get(&ends));
             format!("{before}{value}{after}")
         });
-        let free = try_all(target, 48, hostile());
-        let spliced = try_all(target, 48, spliced);
-        assert_eq!(free.accepted + free.refused, 48, "{}", target.name());
-        assert_eq!(spliced.accepted + spliced.refused, 48, "{}", target.name());
+        // A few at each string: every new built-in brings more of them.
+        let (free, spliced) = (try_all(target, 12, hostile()), try_all(target, 12, spliced));
+        assert_eq!(free.accepted + free.refused, 12, "{}", target.name());
+        assert_eq!(spliced.accepted + spliced.refused, 12, "{}", target.name());
     }
 }
 
@@ -678,7 +678,7 @@ fn what_a_built_in_takes_stays_in_its_string() {
             .trim_end_matches('$')
             .replace(['+', '*'], "{1,3}");
         let conforming = proptest::string::string_regex(&expression).expect(pattern);
-        let count = try_all(target, 64, conforming);
+        let count = try_all(target, 32, conforming);
         assert!(count.accepted > 0, "{}: {count:?}", target.name());
         with_pattern += 1;
         leaves_in_files += count.leaves_in_files;
